@@ -1,0 +1,85 @@
+// The vocabulary of results: what a case is, how it ended, what a run adds up to. One schema for every suite.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace reports {
+
+inline constexpr int schema_version = 1; // of events.jsonl and results.json; raised when a reader would break
+
+// contract: documented or plainly intended, breaking it is a failure.
+// behaviour: how released kernels behave, a difference is reported and fails nothing unless --strict.
+enum class Level { contract, behaviour };
+
+enum class Verdict {
+    pass,
+    fail,
+    changed, // a behaviour rule differs
+    skip,    // not applicable here; `reason` names what is missing
+    crash,   // the kernel oopsed or panicked, the guest or the case process died of a signal
+    hang,    // no end within the time limit
+    known,   // failed as listed in conformance/known for this kernel
+    fixed,   // listed as failing for this kernel, but passed
+};
+inline constexpr std::array all_verdicts{Verdict::pass,  Verdict::fail, Verdict::changed, Verdict::skip,
+                                         Verdict::crash, Verdict::hang, Verdict::known,   Verdict::fixed};
+
+std::string_view to_string(Verdict verdict);
+std::string_view to_string(Level level);
+std::optional<Verdict> verdict_from(std::string_view text);
+std::optional<Level> level_from(std::string_view text);
+
+// Fails the run: fail, crash and hang; with `strict` also changed. `fixed` does not fail a run: it asks for
+// the list of known defects to be shortened.
+bool is_unexpected(Verdict verdict, bool strict);
+
+struct CaseResult {
+    std::string id;    // UBLK-<AREA>-<NNN>
+    std::string suite; // "driver", "integrity", "selftest"
+    std::string title; // the rule as one sentence
+    Level level = Level::contract;
+    Verdict verdict = Verdict::fail;
+    std::int64_t duration_ms = 0;   // guest time from start of the case's process to its end
+    std::string expected, observed; // set on anything but pass and skip
+    std::string reason;             // skip: the missing feature; known/fixed: the list's explanation
+    std::vector<std::string> log;   // kernel log and output of the case, newest last; bounded
+    std::string again;              // command that repeats just this case; set by the host
+    int worker = -1;                // which machine ran it
+};
+
+struct KernelInfo {
+    std::string release;        // uname -r
+    std::string version;        // uname -v
+    std::uint64_t features = 0; // GET_FEATURES
+    std::vector<std::string> feature_names;
+    std::string source; // where the kernel came from and how it was verified
+};
+
+struct Timing {
+    std::string what; // "build initramfs", "boot", "restore (median)", "first verdict", ...
+    double seconds = 0;
+};
+
+// A run over one kernel, folded from its events.
+struct RunResult {
+    KernelInfo kernel;
+    std::string started;              // UTC, ISO 8601
+    std::string machine;              // accelerator and size, as the terminal's `machine` line
+    std::string command;              // as typed
+    std::vector<std::string> planned; // ids, in order
+    std::vector<CaseResult> cases; // in order of `planned`; a case that was run twice appears once, last wins
+    std::vector<Timing> timings;
+    bool strict = false;
+    bool complete = false; // false: interrupted; planned cases may be missing
+    double seconds = 0;
+
+    int count(Verdict verdict) const;
+    bool has_unexpected() const;
+};
+
+} // namespace reports
