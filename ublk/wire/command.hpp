@@ -1,0 +1,58 @@
+// Raw ublk commands: one control command, one I/O command, and the nodes they go to.
+#pragma once
+
+#include "ublk/uapi/ctrl.hpp"
+#include "ublk/uapi/io.hpp"
+#include "ublk/wire/ring.hpp"
+
+#include <cstdint>
+#include <expected>
+#include <string>
+
+namespace ublk::wire {
+
+inline constexpr const char* control_path = "/dev/ublk-control";
+std::string char_path(std::uint32_t dev_id);  // "/dev/ublkcN"
+std::string block_path(std::uint32_t dev_id); // "/dev/ublkbN"
+
+// Opens a node with O_CLOEXEC added. Error: positive errno.
+std::expected<Fd, int> open_node(const std::string& path, int flags);
+
+// Writes an URING_CMD into a zeroed entry. On a ring without SQE128 only the first 16 bytes of the control
+// command fit, and no more are written. `fixed`: fd is an index of the ring's registered files.
+void prep_control(io_uring_sqe& sqe, bool sqe128, int fd, std::uint32_t op, const uapi::CtrlCmd& cmd,
+                  std::uint64_t user_data);
+void prep_io(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::IoCmd& cmd, std::uint64_t user_data,
+             bool fixed = false);
+void prep_batch(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::BatchIo& cmd, std::uint64_t addr,
+                std::uint64_t user_data, bool fixed = false);
+
+// Sends one control command on an otherwise idle ring and waits for its answer without limit.
+// Returns the CQE's result, or -errno if the ring refused it.
+std::int32_t control(Ring& ring, int control_fd, std::uint32_t op, const uapi::CtrlCmd& cmd);
+
+// The read-only descriptor area of one queue. Slots are desc_size bytes apart.
+class DescriptorMap {
+  public:
+    DescriptorMap() = default;
+    // Error: positive errno of mmap.
+    static std::expected<DescriptorMap, int> map(int char_fd, unsigned queue, unsigned depth,
+                                                 unsigned desc_size = uapi::min_io_desc_size);
+    DescriptorMap(DescriptorMap&& other) noexcept;
+    DescriptorMap& operator=(DescriptorMap&& other) noexcept;
+    DescriptorMap(const DescriptorMap&) = delete;
+    DescriptorMap& operator=(const DescriptorMap&) = delete;
+    ~DescriptorMap();
+
+    // A copy: the slot belongs to the kernel again after the commit.
+    uapi::IoDesc read(unsigned tag) const;
+    const std::byte* data() const { return base_; }
+    std::size_t size() const { return bytes_; }
+
+  private:
+    std::byte* base_ = nullptr;
+    std::size_t bytes_ = 0;
+    unsigned desc_size_ = uapi::min_io_desc_size;
+};
+
+} // namespace ublk::wire

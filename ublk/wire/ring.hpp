@@ -1,0 +1,83 @@
+// An io_uring that checks and repairs nothing: what is prepared is what the kernel sees.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <liburing.h>
+#include <memory>
+#include <optional>
+
+namespace ublk::wire {
+
+// Owns a file descriptor.
+class Fd {
+  public:
+    Fd() = default;
+    explicit Fd(int fd) : fd_(fd) {}
+    Fd(Fd&& other) noexcept : fd_(other.release()) {}
+    Fd& operator=(Fd&& other) noexcept;
+    Fd(const Fd&) = delete;
+    Fd& operator=(const Fd&) = delete;
+    ~Fd() { reset(); }
+
+    int get() const { return fd_; }
+    explicit operator bool() const { return fd_ >= 0; }
+    int release()
+    {
+        const int fd = fd_;
+        fd_ = -1;
+        return fd;
+    }
+    void reset();
+
+  private:
+    int fd_ = -1;
+};
+
+struct RingOptions {
+    unsigned entries = 64;
+    unsigned cq_entries = 0; // 0: the kernel's choice, twice the entries
+    bool sqe128 = true;      // control commands need it; I/O commands fit 64 bytes
+    unsigned flags = 0;      // further IORING_SETUP_* bits
+};
+
+struct Completion {
+    std::uint64_t user_data = 0;
+    std::int32_t res = 0;
+    std::uint32_t flags = 0;
+};
+
+// One thread at a time. Moving keeps the ring; destroying closes it, which cancels what is in flight.
+class Ring {
+  public:
+    // Error: positive errno of io_uring_setup.
+    static std::expected<Ring, int> open(const RingOptions& options = {});
+
+    // Next free submission entry, all zero (128 bytes of it with sqe128); nullptr when the queue is full.
+    io_uring_sqe* sqe();
+    int submit();                              // entries taken, or -errno
+    int submit_and_wait(unsigned completions); // as io_uring_enter; -errno
+    // Takes one completion, entering the kernel with GETEVENTS if none is there. nullopt: none in time.
+    std::optional<Completion> wait(std::chrono::milliseconds timeout);
+    // Takes one completion that is there already; runs deferred task work first.
+    std::optional<Completion> poll();
+
+    // Fixed files; 0 or -errno.
+    int register_files(const int* fds, unsigned count);
+
+    int fd() const { return ring_->ring_fd; }
+    bool sqe128() const { return (ring_->flags & IORING_SETUP_SQE128) != 0; }
+    io_uring& raw() { return *ring_; }
+
+  private:
+    struct Closer {
+        void operator()(io_uring* ring) const;
+    };
+    explicit Ring(std::unique_ptr<io_uring, Closer> ring) : ring_(std::move(ring)) {}
+    std::optional<Completion> take();
+
+    std::unique_ptr<io_uring, Closer> ring_;
+};
+
+} // namespace ublk::wire
