@@ -38,48 +38,71 @@ std::optional<Level> level_from(std::string_view text);
 // the list of known defects to be shortened.
 bool is_unexpected(Verdict verdict, bool strict);
 
+// The braces after members without a default keep compilers quiet about designated initializers.
 struct CaseResult {
-    std::string id;    // UBLK-<AREA>-<NNN>
-    std::string suite; // "driver", "integrity", "selftest"
-    std::string title; // the rule as one sentence
+    std::string id{};    // UBLK-<AREA>-<NNN>
+    std::string suite{}; // "driver", "integrity", "selftest"
+    std::string title{}; // the rule as one sentence
     Level level = Level::contract;
     Verdict verdict = Verdict::fail;
-    std::int64_t duration_ms = 0;   // guest time from start of the case's process to its end
-    std::string expected, observed; // set on anything but pass and skip
-    std::string reason;             // skip: the missing feature; known/fixed: the list's explanation
-    std::vector<std::string> log;   // kernel log and output of the case, newest last; bounded
-    std::string again;              // command that repeats just this case; set by the host
-    int worker = -1;                // which machine ran it
+    std::int64_t duration_ms = 0;       // guest time from start of the case's process to its end
+    std::string expected{}, observed{}; // set on anything but pass and skip
+    std::string reason{};               // skip: the missing feature; known/fixed: the list's explanation
+    std::vector<std::string> log{};     // kernel log and output of the case, newest last; bounded
+    std::string again{};                // command that repeats just this case; set by the host
+    int worker = -1;                    // which machine ran it
+
+    bool operator==(const CaseResult&) const = default;
 };
 
 struct KernelInfo {
-    std::string release;        // uname -r
-    std::string version;        // uname -v
+    std::string release{};      // uname -r
+    std::string version{};      // uname -v
     std::uint64_t features = 0; // GET_FEATURES
-    std::vector<std::string> feature_names;
-    std::string source; // where the kernel came from and how it was verified
+    std::vector<std::string> feature_names{};
+    std::string source{}; // where the kernel came from and how it was verified
+
+    bool operator==(const KernelInfo&) const = default;
 };
 
 struct Timing {
-    std::string what; // "build initramfs", "boot", "restore (median)", "first verdict", ...
+    std::string what{}; // "build initramfs", "boot", "restore (median)", "first verdict", ...
     double seconds = 0;
+
+    bool operator==(const Timing&) const = default;
 };
 
 // A run over one kernel, folded from its events.
 struct RunResult {
-    KernelInfo kernel;
-    std::string started;              // UTC, ISO 8601
-    std::string machine;              // accelerator and size, as the terminal's `machine` line
-    std::string command;              // as typed
-    std::vector<std::string> planned; // ids, in order
-    std::vector<CaseResult> cases; // in order of `planned`; a case that was run twice appears once, last wins
-    std::vector<Timing> timings;
+    KernelInfo kernel{};
+    std::string started{};              // UTC, ISO 8601
+    std::string machine{};              // accelerator and size, as the terminal's `machine` line
+    std::string command{};              // as typed
+    std::vector<std::string> planned{}; // ids, in order
+    // In order of `planned`; a case that was run twice appears once, last wins.
+    std::vector<CaseResult> cases{};
+    std::vector<Timing> timings{};
     bool strict = false;
     bool complete = false; // false: interrupted; planned cases may be missing
     double seconds = 0;
+    std::vector<std::string> boot_log{}; // complaints of the kernel before any case ran
+    std::vector<std::string> notes{};    // what the harness had to say about itself
 
     int count(Verdict verdict) const;
     bool has_unexpected() const;
+    std::vector<std::string> missing() const;   // planned, but without a verdict
+    std::vector<std::string> unplanned() const; // with a verdict, but never planned
+
+    bool operator==(const RunResult&) const = default;
 };
+
+// What a process exits with.
+inline constexpr int exit_expected = 0;   // every planned case has a verdict, and none is unexpected
+inline constexpr int exit_unexpected = 1; // an unexpected verdict, or a run that is cut off or has gaps
+inline constexpr int exit_usage = 2;
+inline constexpr int exit_no_run = 3; // the harness judged nothing
+
+// exit_expected, exit_unexpected or exit_no_run. A run with fewer verdicts than planned is never 0.
+int exit_code(const RunResult& run);
 
 } // namespace reports
