@@ -63,6 +63,7 @@ struct CtrlCmd {
     std::uint16_t dev_path_len = 0;   // bytes of path, GET_DEV_INFO2 and unprivileged devices
     std::uint16_t pad = 0;
     std::uint32_t reserved = 0;
+    constexpr bool operator==(const CtrlCmd&) const = default;
 };
 static_assert(sizeof(CtrlCmd) == 32);
 static_assert(offsetof(CtrlCmd, queue_id) == 4 && offsetof(CtrlCmd, len) == 6 &&
@@ -108,6 +109,7 @@ struct DevInfo {
     std::uint32_t owner_gid = 0;     // output
     std::uint64_t reserved1 = 0;
     std::uint64_t reserved2 = 0;
+    constexpr bool operator==(const DevInfo&) const = default;
 };
 static_assert(sizeof(DevInfo) == 64);
 static_assert(offsetof(DevInfo, queue_depth) == 2 && offsetof(DevInfo, state) == 4 &&
@@ -124,6 +126,7 @@ struct ShmemBufReg {
     std::uint64_t len = 0;   // bytes, page multiple, up to 4 GiB
     std::uint32_t flags = 0; // shmem_buf_read_only
     std::uint32_t reserved = 0;
+    constexpr bool operator==(const ShmemBufReg&) const = default;
 };
 static_assert(sizeof(ShmemBufReg) == 24);
 static_assert(offsetof(ShmemBufReg, len) == 8 && offsetof(ShmemBufReg, flags) == 16 &&

@@ -46,18 +46,22 @@ struct KernelVersion {
     unsigned major = 0, minor = 0, patch = 0;
     constexpr auto operator<=>(const KernelVersion&) const = default;
 };
+std::string to_string(KernelVersion version); // "7.3", or "7.3.4" if there is a patch level
 
 // One row of the registry. `since` is the first mainline release that honours the flag.
 struct FeatureInfo {
     Feature flag;
     std::string_view name; // UAPI name without the UBLK_F_ prefix
     KernelVersion since;
-    Features needs;        // ADD_DEV refuses the flag without these (all of them)
+    Features needs;        // ADD_DEV refuses the flag without all of these
+    Features needs_one_of; // ... and without at least one of these, if there are any
     std::string_view what; // one line for people
 };
 
+// Every flag that Linux 7.3 knows, in bit order.
 extern const std::array<FeatureInfo, 21> feature_registry;
 
+// The row of `flag`, which must be a single known bit (asserted).
 const FeatureInfo& info(Feature flag);
 std::optional<Feature> feature_by_name(std::string_view name); // with or without UBLK_F_, any case
 std::string to_string(Features set);                           // "USER_COPY|ZONED|0x200000"; "none" if empty

@@ -31,6 +31,7 @@ struct IoCmd {
     std::uint16_t tag = 0;
     std::int32_t result = 0; // bytes done or -errno; COMMIT only
     std::uint64_t addr = 0;  // buffer address; zone_append_lba (sectors) when a ZONE_APPEND is committed
+    constexpr bool operator==(const IoCmd&) const = default;
 };
 static_assert(sizeof(IoCmd) == 16 && offsetof(IoCmd, tag) == 2 && offsetof(IoCmd, result) == 4 &&
               offsetof(IoCmd, addr) == 8);
@@ -43,6 +44,7 @@ struct BatchIo {
     std::uint8_t elem_bytes = 0;
     std::uint8_t reserved = 0;
     std::uint64_t reserved2 = 0;
+    constexpr bool operator==(const BatchIo&) const = default;
 };
 static_assert(sizeof(BatchIo) == 16 && offsetof(BatchIo, flags) == 2 && offsetof(BatchIo, nr_elem) == 4);
 static_assert(offsetof(BatchIo, elem_bytes) == 6 && offsetof(BatchIo, reserved2) == 8);
@@ -63,6 +65,7 @@ struct BatchElem {
     std::uint16_t tag = 0;
     std::uint16_t buf_index = 0; // AUTO_BUF_REG slot
     std::int32_t result = 0;     // COMMIT only
+    constexpr bool operator==(const BatchElem&) const = default;
 };
 static_assert(sizeof(BatchElem) == 8 && offsetof(BatchElem, buf_index) == 2 &&
               offsetof(BatchElem, result) == 4);
@@ -133,6 +136,7 @@ struct IoDesc {
 
     constexpr std::uint8_t op() const { return static_cast<std::uint8_t>(op_flags & 0xffU); }
     constexpr IoFlags flags() const { return IoFlags::from_raw(op_flags & ~0xffU); }
+    constexpr bool operator==(const IoDesc&) const = default;
 };
 static_assert(sizeof(IoDesc) == 24 && offsetof(IoDesc, nr_sectors) == 4 &&
               offsetof(IoDesc, start_sector) == 8 && offsetof(IoDesc, addr) == 16);
@@ -206,6 +210,7 @@ struct ZoneReport {
     std::uint8_t reserved0[4] = {};
     std::uint64_t capacity = 0;
     std::uint8_t reserved1[24] = {};
+    constexpr bool operator==(const ZoneReport&) const = default;
 };
 static_assert(sizeof(ZoneReport) == 64 && offsetof(ZoneReport, type) == 24 &&
               offsetof(ZoneReport, capacity) == 32);

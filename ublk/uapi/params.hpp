@@ -47,6 +47,7 @@ struct ParamBasic {
     std::uint32_t chunk_sectors = 0;
     std::uint64_t dev_sectors = 0;
     std::uint64_t virt_boundary_mask = 0;
+    constexpr bool operator==(const ParamBasic&) const = default;
 };
 static_assert(sizeof(ParamBasic) == 32 && offsetof(ParamBasic, max_sectors) == 8 &&
               offsetof(ParamBasic, dev_sectors) == 16);
@@ -58,11 +59,13 @@ struct ParamDiscard {
     std::uint32_t max_write_zeroes_sectors = 0;
     std::uint16_t max_discard_segments = 0;
     std::uint16_t reserved0 = 0;
+    constexpr bool operator==(const ParamDiscard&) const = default;
 };
 static_assert(sizeof(ParamDiscard) == 20 && offsetof(ParamDiscard, max_discard_segments) == 16);
 
 struct ParamDevt {
     std::uint32_t char_major = 0, char_minor = 0, disk_major = 0, disk_minor = 0;
+    constexpr bool operator==(const ParamDevt&) const = default;
 };
 static_assert(sizeof(ParamDevt) == 16);
 
@@ -71,12 +74,14 @@ struct ParamZoned {
     std::uint32_t max_active_zones = 0;
     std::uint32_t max_zone_append_sectors = 0;
     std::uint8_t reserved[20] = {};
+    constexpr bool operator==(const ParamZoned&) const = default;
 };
 static_assert(sizeof(ParamZoned) == 32);
 
 struct ParamDmaAlign {
     std::uint32_t alignment = 0; // a mask: 511 asks for 512-byte alignment
     std::uint8_t pad[4] = {};
+    constexpr bool operator==(const ParamDmaAlign&) const = default;
 };
 static_assert(sizeof(ParamDmaAlign) == 8);
 
@@ -86,6 +91,7 @@ struct ParamSegment {
     std::uint32_t max_segment_size = 0;
     std::uint16_t max_segments = 0;
     std::uint8_t pad[2] = {};
+    constexpr bool operator==(const ParamSegment&) const = default;
 };
 static_assert(sizeof(ParamSegment) == 16 && offsetof(ParamSegment, max_segments) == 12);
 
@@ -101,6 +107,7 @@ struct ParamIntegrity {
     std::uint8_t csum_type = 0; // PiChecksum
     std::uint8_t tag_size = 0;
     std::uint8_t pad[5] = {};
+    constexpr bool operator==(const ParamIntegrity&) const = default;
 };
 static_assert(sizeof(ParamIntegrity) == 16 && offsetof(ParamIntegrity, interval_exp) == 6 &&
               offsetof(ParamIntegrity, csum_type) == 9);
@@ -113,8 +120,10 @@ struct Params {
     ParamDevt devt;
     ParamZoned zoned;
     ParamDmaAlign dma;
+    std::uint32_t gap = 0; // alignment hole of struct ublk_params; named so that no byte is lost
     ParamSegment seg;
     ParamIntegrity integrity;
+    constexpr bool operator==(const Params&) const = default;
 };
 static_assert(offsetof(Params, basic) == 8 && offsetof(Params, discard) == 40 &&
               offsetof(Params, devt) == 60);
