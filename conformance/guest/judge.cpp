@@ -1,0 +1,141 @@
+#include "conformance/guest/judge.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace conformance {
+
+using reports::Verdict;
+
+namespace {
+
+const Observation::Logged* worst(const Observation& seen, Complaint kind)
+{
+    const auto found = std::ranges::find(seen.complaints, kind, &Observation::Logged::complaint);
+    return found == seen.complaints.end() ? nullptr : &*found;
+}
+
+std::string sentence(const std::optional<Outcome>& record)
+{
+    if (!record)
+        return "";
+    switch (record->kind) {
+    case Outcome::Kind::failed:
+        return fmt::format("; before that the case itself failed: expected {}, got {}", record->expected,
+                           record->observed);
+    case Outcome::Kind::passed:
+        return "; the case itself thought that it passed";
+    case Outcome::Kind::skipped:
+        return "";
+    }
+    return "";
+}
+
+struct Judged {
+    Verdict verdict;
+    std::string expected, observed;
+};
+
+// What the process and the kernel log say, whatever the case itself thought.
+std::optional<Judged> judge_surroundings(const Case& c, const Observation& seen)
+{
+    if (const auto* oops = worst(seen, Complaint::oops))
+        return Judged{Verdict::crash, "a kernel that survives the case",
+                      "kernel log: " + oops->text + sentence(seen.record)};
+    if (seen.timed_out) {
+        const auto what = seen.unkillable ? "it cannot be killed, it hangs in the kernel" : "killed";
+        return Judged{Verdict::hang, fmt::format("the case ends within {} s", seen.limit.count() / 1000),
+                      fmt::format("still running, {}: {}{}", what, seen.stuck, sentence(seen.record))};
+    }
+    if (seen.unkillable)
+        return Judged{Verdict::hang, "the case's process ends",
+                      "it reported, but hangs in the kernel: " + seen.stuck + sentence(seen.record)};
+    if (seen.signal) {
+        const auto* logged = worst(seen, Complaint::process);
+        return Judged{Verdict::crash, "the case's process exits by itself",
+                      fmt::format("it died of SIG{}{}{}",
+                                  ::sigabbrev_np(*seen.signal) ? ::sigabbrev_np(*seen.signal) : "?",
+                                  logged != nullptr ? "; kernel log: " + logged->text : "",
+                                  sentence(seen.record))};
+    }
+    if (seen.record_damaged)
+        return Judged{Verdict::fail, "a whole record of how the case ended", "half a record"};
+    if (!seen.record)
+        return Judged{Verdict::fail, "a record of how the case ended",
+                      fmt::format("none, and exit status {}", seen.exit_status.value_or(-1))};
+    const bool failed = seen.record->kind == Outcome::Kind::failed;
+    if (!failed && seen.exit_status != 0)
+        return Judged{Verdict::fail, "exit status 0",
+                      fmt::format("exit status {}{}", seen.exit_status.value_or(-1), sentence(seen.record))};
+    const auto* logged = worst(seen, Complaint::warning);
+    if (logged == nullptr)
+        logged = worst(seen, Complaint::process);
+    if (logged != nullptr)
+        return Judged{Verdict::fail, "no complaint in the kernel log",
+                      "kernel log: " + logged->text + sentence(seen.record)};
+    if (failed)
+        return Judged{c.level == reports::Level::contract ? Verdict::fail : Verdict::changed,
+                      seen.record->expected, seen.record->observed};
+    return std::nullopt;
+}
+
+} // namespace
+
+reports::CaseResult judge(const Case& c, const Observation& seen)
+{
+    reports::CaseResult result{.id = c.id, .suite = c.suite, .title = c.title, .level = c.level};
+    result.duration_ms = seen.duration.count();
+    if (auto judged = judge_surroundings(c, seen)) {
+        result.verdict = judged->verdict;
+        result.expected = std::move(judged->expected);
+        result.observed = std::move(judged->observed);
+    } else if (seen.record->kind == Outcome::Kind::skipped) {
+        result.verdict = Verdict::skip;
+        result.reason = seen.record->reason;
+    } else {
+        result.verdict = Verdict::pass;
+    }
+    if (result.verdict != Verdict::pass && result.verdict != Verdict::skip) {
+        for (const auto& line : seen.output)
+            result.log.push_back("case: " + line);
+        for (const auto& line : seen.kernel_log)
+            result.log.push_back("kernel: " + line);
+    }
+    return result;
+}
+
+// ---- record ----
+
+std::string encode_record(const Outcome& outcome)
+{
+    const nlohmann::json record{{"kind", static_cast<int>(outcome.kind)},
+                                {"expected", outcome.expected},
+                                {"observed", outcome.observed},
+                                {"reason", outcome.reason},
+                                {"checks", outcome.checks}};
+    return record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+std::optional<Outcome> decode_record(const std::string& text)
+{
+    // Whole means: ends with the newline that is written last.
+    if (text.empty() || text.back() != '\n')
+        return std::nullopt;
+    try {
+        const auto record = nlohmann::json::parse(text);
+        const int kind = record.at("kind").get<int>();
+        if (kind < 0 || kind > static_cast<int>(Outcome::Kind::skipped))
+            return std::nullopt;
+        return Outcome{.kind = static_cast<Outcome::Kind>(kind),
+                       .expected = record.at("expected").get<std::string>(),
+                       .observed = record.at("observed").get<std::string>(),
+                       .reason = record.at("reason").get<std::string>(),
+                       .checks = record.at("checks").get<int>()};
+    } catch (const nlohmann::json::exception&) {
+        return std::nullopt;
+    }
+}
+
+} // namespace conformance
