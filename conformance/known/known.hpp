@@ -1,0 +1,48 @@
+// Known defects of released kernels: what a kernel fails by a defect that has a name. A failure that is
+// listed is `known`; a listed one that passes is `fixed`, and the list is to be shortened.
+//
+// The list is conformance/known/known.json, an array of
+//   {"requirement": "UBLK-CDEV-MMAP-006",                      id of the case
+//    "kernels": [{"from": "6.12", "before": "6.12.117"}, ...], ranges; from counts, before does not
+//    "verdict": "fail",                                        fail, crash, hang or changed: what the case
+//    gives "reference": "CVE-...",                                   CVE or upstream subject; may be empty
+//    "why": "one line"}
+#pragma once
+
+#include "reports/result.hpp"
+#include "ublk/uapi/features.hpp"
+
+#include <expected>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace conformance {
+
+struct KernelRange {
+    ublk::uapi::KernelVersion from, before; // from <= v < before
+    bool contains(ublk::uapi::KernelVersion v) const { return from <= v && v < before; }
+};
+
+struct KnownDefect {
+    std::string requirement;
+    std::vector<KernelRange> kernels;
+    reports::Verdict verdict = reports::Verdict::fail;
+    std::string reference, why;
+};
+
+// "6.12.107+deb13-cloud-amd64" -> 6.12.107; nullopt if it does not begin with two numbers.
+std::optional<ublk::uapi::KernelVersion> parse_version(std::string_view text);
+
+// Total: any text gives a list or a sentence that says which entry is wrong and how.
+std::expected<std::vector<KnownDefect>, std::string> parse_known(std::string_view json);
+
+const std::vector<KnownDefect>& known_defects(); // the compiled-in list
+
+// Turns a listed failure into `known` and a listed pass into `fixed`. A failure of another kind than the
+// listed one stays what it is.
+void apply_known(reports::CaseResult& result, ublk::uapi::KernelVersion kernel,
+                 const std::vector<KnownDefect>& list);
+
+} // namespace conformance

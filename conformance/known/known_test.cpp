@@ -1,0 +1,80 @@
+#include "conformance/known/known.hpp"
+
+#include <gtest/gtest.h>
+
+namespace conformance {
+namespace {
+
+using reports::Verdict;
+
+constexpr const char* sample = R"([{"requirement": "UBLK-X-001",
+    "kernels": [{"from": "6.12", "before": "6.12.117"}, {"from": "6.13", "before": "7.2.6"}],
+    "verdict": "crash", "reference": "CVE-1", "why": "it dereferences NULL"}])";
+
+reports::CaseResult result(Verdict verdict)
+{
+    return {.id = "UBLK-X-001", .verdict = verdict};
+}
+
+Verdict after(Verdict verdict, ublk::uapi::KernelVersion kernel)
+{
+    auto r = result(verdict);
+    apply_known(r, kernel, *parse_known(sample));
+    return r.verdict;
+}
+
+TEST(Known, ListedFailureOfTheListedKindIsKnown)
+{
+    EXPECT_EQ(after(Verdict::crash, {6, 12, 116}), Verdict::known);
+    EXPECT_EQ(after(Verdict::crash, {6, 12, 0}), Verdict::known);
+    EXPECT_EQ(after(Verdict::crash, {7, 2, 5}), Verdict::known);
+}
+
+TEST(Known, OutsideItsRangesNothingIsKnown)
+{
+    EXPECT_EQ(after(Verdict::crash, {6, 12, 117}), Verdict::crash);
+    EXPECT_EQ(after(Verdict::crash, {7, 2, 6}), Verdict::crash);
+    EXPECT_EQ(after(Verdict::pass, {7, 3, 4}), Verdict::pass);
+}
+
+TEST(Known, AnotherKindOfFailureStaysWhatItIs)
+{
+    EXPECT_EQ(after(Verdict::fail, {6, 12, 43}), Verdict::fail);
+    EXPECT_EQ(after(Verdict::hang, {6, 12, 43}), Verdict::hang);
+    EXPECT_EQ(after(Verdict::skip, {6, 12, 43}), Verdict::skip);
+}
+
+TEST(Known, ListedPassIsFixedAndSaysWhy)
+{
+    auto r = result(Verdict::pass);
+    apply_known(r, {6, 18, 5}, *parse_known(sample));
+    EXPECT_EQ(r.verdict, Verdict::fixed);
+    EXPECT_EQ(r.reason, "it dereferences NULL (CVE-1)");
+}
+
+TEST(Known, BadListsAreRefusedWithTheEntry)
+{
+    for (
+        const char* bad :
+        {"", "{}", "[{}]", R"([{"requirement": 1}])",
+         R"([{"requirement":"a","kernels":[],"verdict":"fail","reference":"","why":"x"}])",
+         R"([{"requirement":"a","kernels":[{"from":"7.0","before":"6.0"}],"verdict":"fail","reference":"","why":"x"}])",
+         R"([{"requirement":"a","kernels":[{"from":"6.0","before":"7.0"}],"verdict":"pass","reference":"","why":"x"}])"})
+        EXPECT_FALSE(parse_known(bad).has_value()) << bad;
+    EXPECT_NE(parse_known("[{}]").error().find("defect 1"), std::string::npos);
+}
+
+TEST(Known, TheListThatIsCompiledInIsSound)
+{
+    EXPECT_NO_FATAL_FAILURE(known_defects());
+}
+
+TEST(Known, VersionsAreReadFromReleaseStrings)
+{
+    EXPECT_EQ(parse_version("6.12.107+deb13-cloud-amd64"), (ublk::uapi::KernelVersion{6, 12, 107}));
+    EXPECT_EQ(parse_version("7.3"), (ublk::uapi::KernelVersion{7, 3, 0}));
+    EXPECT_EQ(parse_version("latest"), std::nullopt);
+}
+
+} // namespace
+} // namespace conformance
