@@ -1,0 +1,154 @@
+#include "ublk/engine/control.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <fcntl.h>
+#include <poll.h>
+
+namespace ublk::engine {
+
+namespace {
+
+std::uint64_t address(const void* pointer)
+{
+    return std::bit_cast<std::uintptr_t>(pointer);
+}
+
+} // namespace
+
+Result<Control> Control::open()
+{
+    auto node = wire::open_node(wire::control_path, O_RDWR);
+    if (!node)
+        return std::unexpected(make_error(std::string("open ") + wire::control_path, node.error()));
+    auto ring = wire::Ring::open({.entries = 4});
+    if (!ring)
+        return std::unexpected(make_error("io_uring_setup", ring.error()));
+    return Control(std::move(*node), std::move(*ring));
+}
+
+Result<void> Control::call(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
+                           int interrupt_fd)
+{
+    const std::int32_t res = interrupt_fd < 0 ? wire::control(ring_, node_.get(), uapi::opcode(nr), command)
+                                              : call_interruptible(nr, command, interrupt_fd);
+    if (res >= 0)
+        return {};
+    std::optional<std::uint32_t> device;
+    if (command.dev_id != uapi::no_dev_id)
+        device = command.dev_id;
+    return std::unexpected(make_error(std::string(name), -res, device));
+}
+
+// Sends the command, and cancels it once interrupt_fd is readable; its own answer is awaited either way.
+std::int32_t Control::call_interruptible(uapi::CtrlNr nr, const uapi::CtrlCmd& command, int interrupt_fd)
+{
+    constexpr std::uint64_t command_id = 1;
+    constexpr std::uint64_t cancel_id = 2;
+    io_uring_sqe* sqe = ring_.sqe();
+    if (sqe == nullptr)
+        return -EBUSY;
+    wire::prep_control(*sqe, ring_.sqe128(), node_.get(), uapi::opcode(nr), command, command_id);
+    if (const int res = ring_.submit(); res < 0)
+        return res;
+    std::int32_t answer = 0;
+    unsigned awaited = 1;
+    bool cancelled = false;
+    while (awaited > 0) {
+        std::array<pollfd, 2> fds{pollfd{ring_.fd(), POLLIN, 0}, pollfd{interrupt_fd, POLLIN, 0}};
+        if (::poll(fds.data(), cancelled ? 1 : 2, -1) < 0 && errno != EINTR)
+            return -errno;
+        while (awaited > 0) {
+            const auto done = ring_.poll();
+            if (!done)
+                break;
+            --awaited;
+            if (done->user_data == command_id)
+                answer = done->res;
+        }
+        if (awaited > 0 && !cancelled && (fds[1].revents & POLLIN) != 0) {
+            cancelled = true;
+            if (io_uring_sqe* cancel = ring_.sqe(); cancel != nullptr) {
+                io_uring_prep_cancel64(cancel, command_id, 0);
+                cancel->user_data = cancel_id;
+                if (ring_.submit() >= 0)
+                    ++awaited;
+            }
+        }
+    }
+    return answer;
+}
+
+Result<uapi::Features> Control::features()
+{
+    std::uint64_t bits = 0;
+    const uapi::CtrlCmd command{.len = uapi::features_len, .addr = address(&bits)};
+    if (auto done = call("GET_FEATURES", uapi::CtrlNr::get_features, command); !done)
+        return std::unexpected(std::move(done.error()));
+    return uapi::Features::from_raw(bits);
+}
+
+Result<uapi::DevInfo> Control::add(const uapi::DevInfo& wanted)
+{
+    uapi::DevInfo info = wanted;
+    const uapi::CtrlCmd command{.dev_id = wanted.dev_id, .len = sizeof(info), .addr = address(&info)};
+    if (auto done = call("ADD_DEV", uapi::CtrlNr::add_dev, command); !done)
+        return std::unexpected(std::move(done.error()));
+    return info;
+}
+
+Result<uapi::DevInfo> Control::info(std::uint32_t device)
+{
+    uapi::DevInfo info;
+    const uapi::CtrlCmd command{.dev_id = device, .len = sizeof(info), .addr = address(&info)};
+    if (auto done = call("GET_DEV_INFO", uapi::CtrlNr::get_dev_info, command); !done)
+        return std::unexpected(std::move(done.error()));
+    return info;
+}
+
+Result<uapi::Params> Control::params(std::uint32_t device)
+{
+    uapi::Params params;
+    params.len = sizeof(params);
+    const uapi::CtrlCmd command{.dev_id = device, .len = sizeof(params), .addr = address(&params)};
+    if (auto done = call("GET_PARAMS", uapi::CtrlNr::get_params, command); !done)
+        return std::unexpected(std::move(done.error()));
+    return params;
+}
+
+Result<void> Control::set_params(std::uint32_t device, const uapi::Params& params)
+{
+    return call("SET_PARAMS", uapi::CtrlNr::set_params,
+                {.dev_id = device, .len = sizeof(params), .addr = address(&params)});
+}
+
+Result<CpuMask> Control::affinity(std::uint32_t device, std::uint16_t queue)
+{
+    constexpr std::size_t bytes = 1024; // 8192 CPUs, the most that x86 kernels are built for
+    CpuMask mask(bytes);
+    const uapi::CtrlCmd command{.dev_id = device, .len = bytes, .addr = address(mask.data()), .data = queue};
+    if (auto done = call("GET_QUEUE_AFFINITY", uapi::CtrlNr::get_queue_affinity, command); !done)
+        return std::unexpected(std::move(done.error()));
+    return mask;
+}
+
+Result<void> Control::start(std::uint32_t device, pid_t server, int interrupt_fd)
+{
+    const auto data = static_cast<std::uint64_t>(server);
+    return call("START_DEV", uapi::CtrlNr::start_dev, {.dev_id = device, .data = data}, interrupt_fd);
+}
+
+Result<void> Control::stop(std::uint32_t device)
+{
+    return call("STOP_DEV", uapi::CtrlNr::stop_dev, {.dev_id = device});
+}
+
+Result<void> Control::remove(std::uint32_t device)
+{
+    return call("DEL_DEV", uapi::CtrlNr::del_dev, {.dev_id = device});
+}
+
+} // namespace ublk::engine

@@ -1,0 +1,54 @@
+// Control commands with checked answers. One thread at a time.
+#pragma once
+
+#include "ublk/engine/error.hpp"
+#include "ublk/uapi/ctrl.hpp"
+#include "ublk/uapi/features.hpp"
+#include "ublk/uapi/params.hpp"
+#include "ublk/wire/command.hpp"
+#include "ublk/wire/ring.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <sys/types.h>
+#include <vector>
+
+namespace ublk::engine {
+
+// A set of CPUs as sched_setaffinity takes it; a multiple of 8 bytes.
+using CpuMask = std::vector<std::byte>;
+
+class Control {
+  public:
+    // Opens /dev/ublk-control and a ring. Errors: ENOENT (no driver), EACCES, those of io_uring_setup.
+    static Result<Control> open();
+
+    Result<uapi::Features> features();
+    // Adds the device and returns what the driver made of `wanted`: it clamps queues and buffer size, drops
+    // unknown flags, and chooses the id if that is no_dev_id. Error: EEXIST, the id is in use.
+    Result<uapi::DevInfo> add(const uapi::DevInfo& wanted);
+    Result<uapi::DevInfo> info(std::uint32_t device); // ENODEV: no such device
+    Result<uapi::Params> params(std::uint32_t device);
+    Result<void> set_params(std::uint32_t device, const uapi::Params& params); // EACCES: it runs
+    Result<CpuMask> affinity(std::uint32_t device, std::uint16_t queue);
+    // Returns when the disk is there. `server` is the process that opened /dev/ublkcN. Waits for all FETCHes;
+    // gives up with EINTR when interrupt_fd (if not -1) becomes readable.
+    Result<void> start(std::uint32_t device, pid_t server, int interrupt_fd = -1);
+    // Returns when no request is left: the server has to go on serving meanwhile. A device that does not run
+    // is left as it is, with its FETCHes aborted.
+    Result<void> stop(std::uint32_t device);
+    // Stops, and returns when nobody has the device open any more.
+    Result<void> remove(std::uint32_t device);
+
+  private:
+    Control(wire::Fd node, wire::Ring ring) : node_(std::move(node)), ring_(std::move(ring)) {}
+    Result<void> call(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
+                      int interrupt_fd = -1);
+    std::int32_t call_interruptible(uapi::CtrlNr nr, const uapi::CtrlCmd& command, int interrupt_fd);
+
+    wire::Fd node_;
+    wire::Ring ring_;
+};
+
+} // namespace ublk::engine

@@ -1,0 +1,159 @@
+#include "ublk/engine/device.hpp"
+
+#include "ublk/engine/queue_threads.hpp"
+
+#include <cerrno>
+#include <chrono>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+namespace ublk::engine {
+
+Result<wire::Fd> open_when_there(const std::string& path, int flags)
+{
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::milliseconds pause(2);
+    const auto deadline = Clock::now() + std::chrono::seconds(10);
+    for (;;) {
+        auto fd = wire::open_node(path, flags);
+        if (fd)
+            return std::move(*fd);
+        const int code = fd.error();
+        const bool may_pass = code == ENOENT || code == EACCES || code == EBUSY || code == ENXIO;
+        if (!may_pass || Clock::now() >= deadline) {
+            Error error = make_error("open " + path, code);
+            if (code == ENOENT)
+                error.hint = "nothing made the node: mount devtmpfs on /dev, or run udev";
+            if (code == EBUSY)
+                error.hint = "another process has it open";
+            return std::unexpected(std::move(error));
+        }
+        std::this_thread::sleep_for(pause);
+    }
+}
+
+DeviceClaim::DeviceClaim(DeviceClaim&& other) noexcept
+    : control_(std::exchange(other.control_, nullptr)), info_(other.info_)
+{
+}
+
+DeviceClaim& DeviceClaim::operator=(DeviceClaim&& other) noexcept
+{
+    std::swap(control_, other.control_);
+    std::swap(info_, other.info_);
+    return *this;
+}
+
+DeviceClaim::~DeviceClaim()
+{
+    if (control_ != nullptr) [[maybe_unused]]
+        const auto removed = control_->remove(info_.dev_id);
+}
+
+Result<void> DeviceClaim::remove()
+{
+    return std::exchange(control_, nullptr)->remove(info_.dev_id);
+}
+
+Result<Created> Created::add(Control& control, const DeviceOptions& options)
+{
+    uapi::DevInfo wanted;
+    wanted.dev_id = options.id;
+    wanted.nr_hw_queues = options.queues;
+    wanted.queue_depth = options.depth;
+    wanted.max_io_buf_bytes = options.max_io_bytes;
+    wanted.flags = uapi::Features(uapi::Feature::cmd_ioctl_encode).raw();
+    auto info = control.add(wanted);
+    if (!info)
+        return std::unexpected(std::move(info.error()));
+    return Created(DeviceClaim(control, *info));
+}
+
+Result<Configured> Created::set_parameters(const uapi::Params& params) &&
+{
+    if (auto set = claim_.control().set_params(claim_.info().dev_id, params); !set)
+        return std::unexpected(std::move(set.error()));
+    return Configured(std::move(claim_));
+}
+
+Result<Running> Configured::start_queues(QueueBody body, int interrupt_fd) &&
+{
+    Control& control = claim_.control();
+    const std::uint32_t id = claim_.info().dev_id;
+    std::vector<CpuMask> masks;
+    for (std::uint16_t queue = 0; queue < claim_.info().nr_hw_queues; ++queue) {
+        auto mask = control.affinity(id, queue);
+        if (!mask)
+            return std::unexpected(std::move(mask.error()));
+        masks.push_back(std::move(*mask));
+    }
+    auto char_fd = open_when_there(wire::char_path(id), O_RDWR);
+    if (!char_fd)
+        return std::unexpected(std::move(char_fd.error()));
+    wire::Fd ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!ended)
+        return std::unexpected(make_error("eventfd", errno, id));
+
+    auto threads = std::make_unique<QueueThreads>(std::move(*char_fd), std::move(ended));
+    auto done = threads->launch(claim_.info(), masks, std::move(body));
+    if (done)
+        done = control.start(id, ::getpid(), interrupt_fd);
+    if (!done) {
+        // Gives the FETCHes back, so that the threads end; the claim then removes the device.
+        [[maybe_unused]] const auto stopped = control.stop(id);
+        threads->join();
+        return std::unexpected(std::move(done.error()));
+    }
+    return Running(std::move(claim_), std::move(threads));
+}
+
+Running::Running(DeviceClaim claim, std::unique_ptr<QueueThreads> threads)
+    : claim_(std::move(claim)), threads_(std::move(threads))
+{
+}
+
+Running::Running(Running&&) noexcept = default;
+
+Running::~Running()
+{
+    if (threads_ == nullptr)
+        return;
+    if (failure()) {
+        std::move(*this).abandon();
+        return;
+    }
+    [[maybe_unused]] const auto stopped = claim_.control().stop(claim_.info().dev_id);
+    threads_->join();
+}
+
+int Running::ended_fd() const
+{
+    return threads_->ended_fd();
+}
+
+std::optional<Error> Running::failure() const
+{
+    return threads_->failure();
+}
+
+Result<Stopped> Running::stop() &&
+{
+    if (auto stopped = claim_.control().stop(claim_.info().dev_id); !stopped)
+        return std::unexpected(std::move(stopped.error()));
+    threads_->join();
+    threads_.reset();
+    return Stopped(std::move(claim_));
+}
+
+void Running::abandon() &&
+{
+    threads_->abandon();
+    // Threads may still use it; the process is about to end.
+    [[maybe_unused]] const auto* leaked = threads_.release();
+    claim_.leave();
+}
+
+} // namespace ublk::engine

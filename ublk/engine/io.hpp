@@ -1,0 +1,88 @@
+// What a backend sees: one request, the rules of its answer, and the arithmetic every backend needs.
+// Sectors are 512 bytes; everything named offset, length or size is in bytes.
+#pragma once
+
+#include "ublk/uapi/io.hpp"
+#include "ublk/uapi/params.hpp"
+
+#include <cerrno>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+
+namespace ublk::engine {
+
+// One request. `data` is the tag's buffer cut to the request: filled by the kernel for a write, to be filled
+// by the backend for a read, empty for the rest. It is the backend's until handle() returns.
+struct Io {
+    uapi::IoOp op = uapi::IoOp::read;
+    uapi::IoFlags flags;
+    std::uint64_t start_sector = 0; // of the whole disk; all ones for a flush
+    std::uint32_t nr_sectors = 0;
+    std::span<std::byte> data;
+    std::uint16_t tag = 0;
+    std::uint16_t queue = 0;
+};
+
+// Serves requests synchronously. handle() is called by all queue threads at once, on different requests.
+// Its answer: bytes done for read and write, 0 for the rest, or a negative errno.
+template <typename B>
+concept Backend = requires(B& backend, Io& io) {
+    { backend.handle(io) } noexcept -> std::same_as<std::int32_t>;
+};
+
+// What a backend is, as the device's parameters have to tell it.
+struct Geometry {
+    std::uint64_t size = 0;       // bytes, a multiple of block_size
+    std::uint32_t block_size = 0; // bytes: 512, 1024, 2048 or 4096
+    uapi::Attrs attrs;
+    bool discard = false;
+    bool write_zeroes = false;
+    std::uint32_t discard_granularity = 0; // bytes; counts with discard
+};
+
+struct ByteRange {
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+};
+
+// The bytes that a request addresses in a device of `size` bytes. Error: -EINVAL if they cannot be counted in
+// 64 bits, -EIO if they end beyond the device.
+constexpr std::expected<ByteRange, std::int32_t> byte_range(const Io& io, std::uint64_t size)
+{
+    if (io.start_sector > (UINT64_MAX >> uapi::sector_shift))
+        return std::unexpected(-EINVAL);
+    const ByteRange range{io.start_sector << uapi::sector_shift,
+                          std::uint64_t{io.nr_sectors} << uapi::sector_shift};
+    if (range.length > UINT64_MAX - range.offset)
+        return std::unexpected(-EINVAL);
+    if (range.offset > size || range.length > size - range.offset)
+        return std::unexpected(-EIO);
+    return range;
+}
+
+constexpr bool carries_data(uapi::IoOp op)
+{
+    return op == uapi::IoOp::read || op == uapi::IoOp::write;
+}
+
+// What is committed for a backend's answer. The driver of Linux 7.3 takes a short write for a complete one,
+// and loses the tail of a read that ends inside a sector: neither may reach it.
+constexpr std::int32_t commit_result(const Io& io, std::int32_t answer)
+{
+    constexpr std::int32_t lowest_errno = -4095;
+    if (answer < 0)
+        return answer >= lowest_errno ? answer : -EIO;
+    if (!carries_data(io.op))
+        return 0;
+    const auto done = static_cast<std::size_t>(answer);
+    if (done == 0 || done > io.data.size())
+        return -EIO;
+    if (done == io.data.size())
+        return answer;
+    return io.op == uapi::IoOp::read && done % uapi::sector_size == 0 ? answer : -EIO;
+}
+
+} // namespace ublk::engine

@@ -1,0 +1,96 @@
+#include "ublk/engine/kernel_queue.hpp"
+
+#include "ublk/engine/assert.hpp"
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <sys/mman.h>
+#include <utility>
+
+namespace ublk::engine {
+
+namespace {
+
+// The best that this kernel's io_uring has. DEFER_TASKRUN (6.1) runs completions when we wait for them, which
+// saves an interruption per request; both older and newer kernels take the later rows.
+std::expected<wire::Ring, int> open_ring(unsigned entries)
+{
+    constexpr std::array<unsigned, 3> flag_sets{IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                                                IORING_SETUP_COOP_TASKRUN, 0U};
+    std::expected<wire::Ring, int> ring = std::unexpected(EINVAL);
+    for (const unsigned flags : flag_sets) {
+        ring = wire::Ring::open({.entries = entries, .sqe128 = false, .flags = flags});
+        if (ring || ring.error() != EINVAL)
+            break;
+    }
+    return ring;
+}
+
+} // namespace
+
+std::expected<Pages, int> Pages::map(std::size_t bytes)
+{
+    void* base =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return std::unexpected(errno);
+    Pages pages;
+    pages.base_ = static_cast<std::byte*>(base);
+    pages.bytes_ = bytes;
+    return pages;
+}
+
+Pages::Pages(Pages&& other) noexcept
+    : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0))
+{
+}
+
+Pages& Pages::operator=(Pages&& other) noexcept
+{
+    std::swap(base_, other.base_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+}
+
+Pages::~Pages()
+{
+    if (base_ != nullptr)
+        ::munmap(base_, bytes_);
+}
+
+Result<KernelQueue> KernelQueue::open(const KernelQueueOptions& options)
+{
+    const auto failed = [&](const char* operation, int code) {
+        return std::unexpected(make_error(operation, code, options.device, options.queue));
+    };
+    auto buffers = Pages::map(std::size_t{options.depth} * options.buffer_bytes);
+    if (!buffers)
+        return failed("mmap of the request buffers", buffers.error());
+    auto descriptors =
+        wire::DescriptorMap::map(options.char_fd, options.queue, options.depth, options.desc_size);
+    if (!descriptors)
+        return failed("mmap of the descriptors", descriptors.error());
+    auto ring = open_ring(std::bit_ceil(unsigned{options.depth}));
+    if (!ring)
+        return failed("io_uring_setup", ring.error());
+    if (const int res = ring->register_files(&options.char_fd, 1); res < 0)
+        return failed("io_uring_register of the device file", -res);
+    return KernelQueue(options, std::move(*ring), std::move(*descriptors), std::move(*buffers));
+}
+
+void KernelQueue::send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) noexcept
+{
+    // At most one command per tag is unsent, and the ring has an entry for each.
+    io_uring_sqe* sqe = ring_.sqe();
+    UBLK_ASSERT(sqe != nullptr, "queue {}: no free entry for tag {}", options_.queue, tag);
+    if (sqe == nullptr)
+        return;
+    const uapi::IoCmd command{.q_id = options_.queue,
+                              .tag = tag,
+                              .result = result,
+                              .addr = std::bit_cast<std::uintptr_t>(buffer(tag).data())};
+    wire::prep_io(*sqe, 0, uapi::opcode(nr), command, tag, true);
+}
+
+} // namespace ublk::engine

@@ -1,0 +1,97 @@
+// One queue of a ublk device in the kernel, copy data path: a ring, the descriptors, a buffer per tag.
+#pragma once
+
+#include "ublk/engine/error.hpp"
+#include "ublk/uapi/io.hpp"
+#include "ublk/wire/command.hpp"
+#include "ublk/wire/ring.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace ublk::engine {
+
+struct KernelQueueOptions {
+    int char_fd = -1; // /dev/ublkcN; stays open for as long as the queue lives
+    std::uint32_t device = 0;
+    std::uint16_t queue = 0;
+    std::uint16_t depth = 0;
+    std::uint32_t buffer_bytes = 0; // per tag: the device's max_io_buf_bytes
+    unsigned desc_size = uapi::min_io_desc_size;
+};
+
+// Anonymous memory, page aligned, touched only when used.
+class Pages {
+  public:
+    Pages() = default;
+    // Error: positive errno of mmap.
+    static std::expected<Pages, int> map(std::size_t bytes);
+    Pages(Pages&& other) noexcept;
+    Pages& operator=(Pages&& other) noexcept;
+    Pages(const Pages&) = delete;
+    Pages& operator=(const Pages&) = delete;
+    ~Pages();
+
+    std::byte* data() const { return base_; }
+    std::size_t size() const { return bytes_; }
+
+  private:
+    std::byte* base_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
+// A QueueDriver. Belongs to the thread that opens it: the ring has a single issuer, and the driver ties each
+// tag to the thread that fetches it.
+class KernelQueue {
+  public:
+    static Result<KernelQueue> open(const KernelQueueOptions& options);
+
+    std::uint16_t depth() const noexcept { return options_.depth; }
+    void fetch(std::uint16_t tag) noexcept { send(uapi::IoNr::fetch_req, tag, 0); }
+    void commit(std::uint16_t tag, std::int32_t result) noexcept
+    {
+        send(uapi::IoNr::commit_and_fetch_req, tag, result);
+    }
+    int submit() noexcept { return ring_.submit(); }
+    int wait() noexcept { return ring_.submit_and_wait(1); }
+
+    // Takes what was there when it began; completions that arrive meanwhile are for the next call.
+    template <typename F>
+    void drain(F&& on_completion) noexcept
+    {
+        io_uring& ring = ring_.raw();
+        unsigned ready = io_uring_cq_ready(&ring);
+        while (ready-- > 0) {
+            io_uring_cqe* cqe = nullptr;
+            if (io_uring_peek_cqe(&ring, &cqe) != 0 || cqe == nullptr)
+                return;
+            const auto tag = static_cast<std::uint16_t>(cqe->user_data);
+            const std::int32_t res = cqe->res;
+            io_uring_cqe_seen(&ring, cqe);
+            on_completion(tag, res);
+        }
+    }
+
+    uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return descriptors_.read(tag); }
+    std::span<std::byte> buffer(std::uint16_t tag) noexcept
+    {
+        return {buffers_.data() + std::size_t{tag} * options_.buffer_bytes, options_.buffer_bytes};
+    }
+
+  private:
+    KernelQueue(const KernelQueueOptions& options, wire::Ring ring, wire::DescriptorMap descriptors,
+                Pages buffers)
+        : options_(options), buffers_(std::move(buffers)), descriptors_(std::move(descriptors)),
+          ring_(std::move(ring))
+    {
+    }
+    void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) noexcept;
+
+    KernelQueueOptions options_;
+    Pages buffers_; // outlives the ring: the kernel may copy until the ring is gone
+    wire::DescriptorMap descriptors_;
+    wire::Ring ring_;
+};
+
+} // namespace ublk::engine

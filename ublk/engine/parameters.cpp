@@ -1,0 +1,49 @@
+#include "ublk/engine/parameters.hpp"
+
+#include "ublk/engine/assert.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace ublk::engine {
+
+namespace {
+
+constexpr std::uint32_t page = 4096;
+constexpr std::uint32_t most_sectors = UINT32_MAX >> uapi::sector_shift; // so that bytes fit 32 bits, too
+
+std::uint8_t log2_of(std::uint32_t power_of_two)
+{
+    return static_cast<std::uint8_t>(std::countr_zero(power_of_two));
+}
+
+} // namespace
+
+uapi::Params make_params(const Geometry& geometry, std::uint32_t max_io_bytes)
+{
+    UBLK_ASSERT(std::has_single_bit(geometry.block_size), "block size {}", geometry.block_size);
+    UBLK_ASSERT(geometry.size % geometry.block_size == 0, "size {}, block size {}", geometry.size,
+                geometry.block_size);
+    uapi::Params params;
+    params.len = sizeof(params);
+    params.types = static_cast<std::uint32_t>(uapi::ParamType::basic);
+    params.basic.attrs = geometry.attrs.raw();
+    params.basic.logical_bs_shift = log2_of(geometry.block_size);
+    params.basic.physical_bs_shift = log2_of(std::max(geometry.block_size, page));
+    params.basic.io_min_shift = params.basic.physical_bs_shift;
+    params.basic.io_opt_shift = log2_of(std::bit_floor(std::max(max_io_bytes, page)));
+    params.basic.max_sectors = max_io_bytes >> uapi::sector_shift;
+    params.basic.dev_sectors = geometry.size >> uapi::sector_shift;
+
+    const bool writable = !geometry.attrs.has(uapi::Attr::read_only);
+    if (writable && (geometry.discard || geometry.write_zeroes)) {
+        params.types |= static_cast<std::uint32_t>(uapi::ParamType::discard);
+        params.discard.discard_granularity = std::max(geometry.discard_granularity, geometry.block_size);
+        params.discard.max_discard_segments = 1;
+        params.discard.max_discard_sectors = geometry.discard ? most_sectors : 0;
+        params.discard.max_write_zeroes_sectors = geometry.write_zeroes ? most_sectors : 0;
+    }
+    return params;
+}
+
+} // namespace ublk::engine

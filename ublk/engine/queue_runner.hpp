@@ -1,0 +1,199 @@
+// The loop of one queue: fetches every tag, hands requests to the backend, commits the answers, and ends when
+// the driver has given every tag back. Runs over any QueueDriver: the kernel's queue, or one in memory.
+#pragma once
+
+#include "ublk/engine/assert.hpp"
+#include "ublk/engine/io.hpp"
+#include "ublk/engine/tags.hpp"
+
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace ublk::engine {
+
+// One queue of a ublk device. fetch() and commit() prepare a command, submit() sends what is prepared,
+// wait() sends it and returns when at least one completion is there. drain(f) calls f(tag, result) for each
+// completion that is there. submit() and wait() return 0 or more, or -errno.
+template <typename D>
+concept QueueDriver = requires(D& driver, std::uint16_t tag, std::int32_t result,
+                               void (*on_completion)(std::uint16_t, std::int32_t)) {
+    { driver.depth() } noexcept -> std::same_as<std::uint16_t>;
+    { driver.fetch(tag) } noexcept;
+    { driver.commit(tag, result) } noexcept;
+    { driver.submit() } noexcept -> std::same_as<int>;
+    { driver.wait() } noexcept -> std::same_as<int>;
+    driver.drain(on_completion);
+    { driver.descriptor(tag) } noexcept -> std::same_as<uapi::IoDesc>;
+    { driver.buffer(tag) } noexcept -> std::same_as<std::span<std::byte>>;
+};
+
+// How a queue ended. It ended well if `code` is 0.
+struct QueueEnd {
+    int code = 0;                     // positive errno of the first command or wait that failed
+    std::optional<std::uint16_t> tag; // whose command failed
+    bool stuck = false;               // a request could not be finished: only closing the device frees it
+    std::uint64_t requests = 0;       // handed to the backend
+    std::uint64_t errors = 0;         // of them, committed with a negative result
+};
+
+// For one thread. Allocates when it is made and never again; takes no lock.
+template <QueueDriver Driver, Backend B>
+class QueueRunner {
+  public:
+    QueueRunner(Driver& driver, B& backend, std::uint16_t queue)
+        : driver_(driver), backend_(backend), tags_(driver.depth()), queue_(queue)
+    {
+    }
+
+    // Fetches every tag. Returns 0, or the positive errno of the first FETCH that was refused at once; then
+    // the device cannot be started, but run() must still be called once it is being stopped.
+    int arm() noexcept
+    {
+        for (std::uint16_t tag = 0; tag < driver_.depth(); ++tag) {
+            move(tag, TagEvent::fetch);
+            driver_.fetch(tag);
+        }
+        if (const int res = driver_.submit(); res < 0)
+            fail(-res, std::nullopt);
+        take_completions();
+        return end_.code;
+    }
+
+    // Serves until no tag is left with the driver. Goes on entering the ring for as long as one is: with
+    // DEFER_TASKRUN an abort is delivered only to a task that enters.
+    QueueEnd run() noexcept
+    {
+        while (armed_ > 0 && !end_.stuck) {
+            const int res = driver_.wait();
+            if (res < 0 && res != -EINTR && res != -EAGAIN && res != -EBUSY) {
+                fail(-res, std::nullopt);
+                end_.stuck = true;
+                break;
+            }
+            take_completions();
+        }
+        return end_;
+    }
+
+  private:
+    struct Tag {
+        TagState state = TagState::idle;
+        bool committed = false;     // the command in flight is a COMMIT
+        std::uint16_t refusals = 0; // of the same COMMIT, in a row
+        std::int32_t result = 0;    // what was last committed
+    };
+    static constexpr std::uint16_t most_refusals = 1000;
+
+    void take_completions() noexcept
+    {
+        driver_.drain([this](std::uint16_t tag, std::int32_t res) noexcept { complete(tag, res); });
+    }
+
+    void complete(std::uint16_t tag, std::int32_t res) noexcept
+    {
+        UBLK_ASSERT(tag < tags_.size(), "tag {} of {}", tag, tags_.size());
+        if (tag >= tags_.size() || tags_[tag].state != TagState::armed) {
+            UBLK_ASSERT(tag >= tags_.size(), "completion {} for tag {}, which is {}", res, tag,
+                        to_string(tags_[tag].state));
+            fail(EPROTO, tag);
+            return;
+        }
+        if (res == uapi::io_res_ok)
+            serve(tag);
+        else if (res == uapi::io_res_abort)
+            move(tag, TagEvent::abort);
+        else
+            refused(tag, res);
+    }
+
+    void serve(std::uint16_t tag) noexcept
+    {
+        move(tag, TagEvent::request);
+        tags_[tag].refusals = 0;
+        ++end_.requests;
+        const std::int32_t result = answer(tag);
+        end_.errors += result < 0 ? 1U : 0U;
+        commit(tag, result);
+    }
+
+    std::int32_t answer(std::uint16_t tag) noexcept
+    {
+        const uapi::IoDesc desc = driver_.descriptor(tag);
+        Io io{static_cast<uapi::IoOp>(desc.op()),
+              desc.flags(),
+              desc.start_sector,
+              desc.nr_sectors,
+              {},
+              tag,
+              queue_};
+        if (carries_data(io.op)) {
+            const std::span<std::byte> buffer = driver_.buffer(tag);
+            const std::uint64_t length = std::uint64_t{desc.nr_sectors} << uapi::sector_shift;
+            UBLK_ASSERT(length <= buffer.size(), "{} bytes for a buffer of {}", length, buffer.size());
+            if (length > buffer.size())
+                return -EIO;
+            io.data = buffer.first(static_cast<std::size_t>(length));
+        }
+        return commit_result(io, backend_.handle(io));
+    }
+
+    void commit(std::uint16_t tag, std::int32_t result) noexcept
+    {
+        move(tag, TagEvent::commit);
+        tags_[tag].committed = true;
+        tags_[tag].result = result;
+        driver_.commit(tag, result);
+    }
+
+    // A refused COMMIT leaves the request with us: nobody else will finish it, so it is sent again if that
+    // can help, and otherwise the queue ends loudly.
+    void refused(std::uint16_t tag, std::int32_t res) noexcept
+    {
+        Tag& state = tags_[tag];
+        if (!state.committed) {
+            move(tag, TagEvent::abort);
+            fail(res < 0 ? -res : EPROTO, tag);
+            return;
+        }
+        move(tag, TagEvent::refuse);
+        const bool passing = res == -EAGAIN || res == -EINTR || res == -ENOMEM;
+        if (passing && ++state.refusals <= most_refusals) {
+            commit(tag, state.result);
+            return;
+        }
+        fail(res < 0 ? -res : EPROTO, tag);
+        end_.stuck = true;
+    }
+
+    void move(std::uint16_t tag, TagEvent event) noexcept
+    {
+        Tag& state = tags_[tag];
+        const auto next = next_state(state.state, event);
+        UBLK_ASSERT(next.has_value(), "tag {}: {} while {}", tag, to_string(event), to_string(state.state));
+        if (!next)
+            return;
+        armed_ -= state.state == TagState::armed ? 1U : 0U;
+        armed_ += *next == TagState::armed ? 1U : 0U;
+        state.state = *next;
+    }
+
+    void fail(int code, std::optional<std::uint16_t> tag) noexcept
+    {
+        if (end_.code == 0) {
+            end_.code = code;
+            end_.tag = tag;
+        }
+    }
+
+    Driver& driver_;
+    B& backend_;
+    std::vector<Tag> tags_;
+    unsigned armed_ = 0;
+    std::uint16_t queue_;
+    QueueEnd end_;
+};
+
+} // namespace ublk::engine

@@ -1,0 +1,43 @@
+// The threads of a running device. Internal to the engine.
+#pragma once
+
+#include "ublk/engine/device.hpp"
+
+#include <atomic>
+#include <latch>
+#include <mutex>
+#include <thread>
+
+namespace ublk::engine {
+
+class QueueThreads {
+  public:
+    using Body = Configured::QueueBody;
+
+    // Starts a thread per queue, on the CPUs of masks[queue] (an empty mask: anywhere), and returns when all
+    // their FETCHes are with the driver, or the first error. After an error the device must be stopped, so
+    // that the threads of the other queues end; the destructor waits for them.
+    QueueThreads(wire::Fd char_fd, wire::Fd ended) : char_fd_(std::move(char_fd)), ended_(std::move(ended)) {}
+    ~QueueThreads() { join(); }
+    QueueThreads(const QueueThreads&) = delete;
+    QueueThreads& operator=(const QueueThreads&) = delete;
+
+    Result<void> launch(const uapi::DevInfo& info, const std::vector<CpuMask>& masks, Body body);
+    int ended_fd() const { return ended_.get(); }
+    std::optional<Error> failure() const;
+    void join(); // waits for the threads; then the device file is closed
+    void abandon();
+
+  private:
+    void run_queue(const KernelQueueOptions& options, const CpuMask& mask, std::latch& ready);
+    void note_failure(Error error);
+
+    wire::Fd char_fd_;
+    wire::Fd ended_; // eventfd
+    Body body_;
+    std::vector<std::thread> threads_;
+    mutable std::mutex mutex_; // guards failure_; taken only when a queue starts or ends
+    std::optional<Error> failure_;
+};
+
+} // namespace ublk::engine
