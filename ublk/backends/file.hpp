@@ -1,0 +1,50 @@
+// A disk in a file or on a block device.
+#pragma once
+
+#include "ublk/engine/error.hpp"
+#include "ublk/engine/io.hpp"
+#include "ublk/wire/ring.hpp"
+
+#include <string>
+
+namespace ublk::backends {
+
+struct FileOptions {
+    std::string path;
+    std::uint64_t size = 0;         // bytes to serve, from the start; 0: all there is
+    std::uint32_t block_size = 512; // bytes
+    bool direct = false;            // O_DIRECT: past the page cache
+    bool read_only = false;
+};
+
+class File {
+  public:
+    // Errors: those of open(); EFBIG if the file is smaller than the size asked for, EINVAL if its size is
+    // not a positive multiple of the block size, or it cannot do direct I/O in such blocks.
+    static Result<File> open(const FileOptions& options);
+
+    engine::Geometry geometry() const;
+    std::uint64_t size() const { return size_; } // bytes
+
+    // A transfer is complete, or it is an error: the end of a file that shrank is -EIO.
+    std::int32_t handle(engine::Io& io) const noexcept;
+
+  private:
+    File(wire::Fd fd, std::uint64_t size, const FileOptions& options)
+        : fd_(std::move(fd)), size_(size), block_size_(options.block_size), read_only_(options.read_only)
+    {
+    }
+    std::int32_t read_all(std::span<std::byte> data, std::uint64_t offset) const noexcept;
+    std::int32_t write_all(std::span<const std::byte> data, std::uint64_t offset,
+                           bool durable) const noexcept;
+    std::int32_t sync() const noexcept;
+    std::int32_t allocate(int mode, engine::ByteRange range) const noexcept;
+    std::int32_t zero(engine::ByteRange range, bool keep_allocated) const noexcept;
+
+    wire::Fd fd_;
+    std::uint64_t size_;
+    std::uint32_t block_size_;
+    bool read_only_;
+};
+
+} // namespace ublk::backends
