@@ -1,0 +1,187 @@
+#include "ublk/backends/file.hpp"
+#include "ublk/backends/memory.hpp"
+#include "ublk/backends/null.hpp"
+#include "ublk/engine/device.hpp"
+#include "ublk/engine/parameters.hpp"
+#include "ublk/serve/commands.hpp"
+#include "ublk/serve/daemon.hpp"
+#include "ublk/serve/size.hpp"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace ublk::serve {
+
+namespace {
+
+// The signals that end the server, turned into a descriptor. Made before there are threads, which inherit the
+// mask.
+Result<wire::Fd> ending_signals()
+{
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        ::sigaddset(&set, signal);
+    if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
+        return std::unexpected(make_error("sigprocmask", errno));
+    wire::Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd)
+        return std::unexpected(make_error("signalfd", errno));
+    return fd;
+}
+
+std::string ready_line(const AddCommand& command, const uapi::DevInfo& info, std::uint64_t size)
+{
+    std::string line = fmt::format("ublkb{} ready: {}, {}, {} {} of {}", info.dev_id, to_string(command.type),
+                                   format_size(size), info.nr_hw_queues,
+                                   info.nr_hw_queues == 1 ? "queue" : "queues", info.queue_depth);
+    if (info.nr_hw_queues != command.device.queues)
+        line += fmt::format(" (asked for {}: the kernel gives one per CPU)", command.device.queues);
+    return line;
+}
+
+nlohmann::json describe(const AddCommand& command, const uapi::DevInfo& info, std::uint64_t size)
+{
+    return {{"schema", 1},
+            {"id", info.dev_id},
+            {"path", wire::block_path(info.dev_id)},
+            {"type", to_string(command.type)},
+            {"size", size},
+            {"block_size", command.block_size},
+            {"queues", info.nr_hw_queues},
+            {"depth", info.queue_depth},
+            {"max_io_bytes", info.max_io_buf_bytes},
+            {"read_only", command.read_only},
+            {"pid", ::getpid()}};
+}
+
+// The disk is usable when its node is there.
+Result<void> wait_for_disk(std::uint32_t device)
+{
+    auto disk = engine::open_when_there(wire::block_path(device), O_PATH);
+    if (!disk)
+        return std::unexpected(std::move(disk.error()));
+    return {};
+}
+
+enum class Ending { asked, stopped_by_other, failed };
+
+// Waits for a signal to end, or for the queues to end by themselves.
+Ending wait_for_end(const engine::Running& running, int signal_fd)
+{
+    for (;;) {
+        std::array<pollfd, 2> fds{pollfd{signal_fd, POLLIN, 0}, pollfd{running.ended_fd(), POLLIN, 0}};
+        if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR)
+            return Ending::asked;
+        if (running.failure())
+            return Ending::failed;
+        if ((fds[1].revents & POLLIN) != 0)
+            return Ending::stopped_by_other;
+        if ((fds[0].revents & POLLIN) != 0)
+            return Ending::asked;
+    }
+}
+
+int finish(engine::Running running, Ending ending)
+{
+    const std::uint32_t id = running.info().dev_id;
+    if (ending == Ending::failed) {
+        complain(fmt::format("{}; the device is left without a server: ublk-serve delete {}",
+                             running.failure()->message(), id));
+        std::move(running).abandon();
+        std::fflush(nullptr);
+        ::_exit(exit_failed); // only our end frees the requests that the queue holds
+    }
+    auto stopped = std::move(running).stop();
+    if (!stopped) {
+        if (ending == Ending::stopped_by_other && stopped.error() == std::errc::no_such_device)
+            return exit_ok;
+        complain(stopped.error().message());
+        return exit_failed;
+    }
+    if (ending == Ending::stopped_by_other) {
+        std::move(*stopped).leave(); // to whoever stopped it
+        return exit_ok;
+    }
+    if (const auto removed = std::move(*stopped).remove();
+        !removed && !(removed.error() == std::errc::no_such_device)) {
+        complain(removed.error().message());
+        return exit_failed;
+    }
+    return exit_ok;
+}
+
+template <engine::Backend B>
+int serve(const AddCommand& command, B& backend, Starter& starter)
+{
+    const auto failed = [&](const Error& error) { return starter.failed(exit_code(error), error.message()); };
+    const auto signals = ending_signals();
+    if (!signals)
+        return failed(signals.error());
+    auto control = engine::Control::open();
+    if (!control)
+        return failed(control.error());
+    auto created = engine::Created::add(*control, command.device);
+    if (!created)
+        return failed(created.error());
+    const engine::Geometry geometry = backend.geometry();
+    auto configured =
+        std::move(*created).set_parameters(engine::make_params(geometry, created->info().max_io_buf_bytes));
+    if (!configured)
+        return failed(configured.error());
+    auto running = std::move(*configured).start(backend, signals->get());
+    if (!running)
+        return failed(running.error());
+    const uapi::DevInfo info = running->info();
+    if (const auto there = wait_for_disk(info.dev_id); !there)
+        return failed(there.error());
+    if (const auto written = write_json(command.json, describe(command, info, geometry.size)); !written)
+        return failed(written.error());
+    starter.ready(ready_line(command, info, geometry.size));
+    const Ending ending = wait_for_end(*running, signals->get());
+    return finish(std::move(*running), ending);
+}
+
+template <engine::Backend B>
+int serve(const AddCommand& command, Result<B> backend, Starter& starter)
+{
+    if (!backend)
+        return starter.failed(exit_failed, backend.error().message());
+    return serve(command, *backend, starter);
+}
+
+} // namespace
+
+int run(const AddCommand& command)
+{
+    Starter starter;
+    if (command.daemon) {
+        if (const auto exit_code = starter.daemonize())
+            return *exit_code;
+    }
+    switch (command.type) {
+    case BackendType::null: {
+        backends::Null backend(command.size, command.block_size);
+        return serve(command, backend, starter);
+    }
+    case BackendType::memory:
+        return serve(command, backends::Memory::create(command.size, command.block_size, command.read_only),
+                     starter);
+    case BackendType::file:
+        return serve(command,
+                     backends::File::open({.path = command.file,
+                                           .size = command.size,
+                                           .block_size = command.block_size,
+                                           .direct = command.direct,
+                                           .read_only = command.read_only}),
+                     starter);
+    }
+    return exit_usage;
+}
+
+} // namespace ublk::serve

@@ -1,0 +1,228 @@
+#include "ublk/serve/cli.hpp"
+
+#include "ublk/serve/size.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <charconv>
+#include <fmt/core.h>
+#include <optional>
+#include <utility>
+
+namespace ublk::serve {
+
+namespace {
+
+constexpr std::array backend_names{std::pair{"null", BackendType::null},
+                                   std::pair{"memory", BackendType::memory},
+                                   std::pair{"file", BackendType::file}};
+
+// The line as written; numbers are checked here, not by the parser, so that each complaint names its mend.
+struct Raw {
+    std::string type, size, file, json, id;
+    std::string queues = "1", depth = "64", block_size = "512", max_io = "512K";
+    bool direct = false, read_only = false, daemon = false;
+};
+
+std::unexpected<Notice> wrong(std::string text)
+{
+    return std::unexpected(Notice{exit_usage, std::move(text)});
+}
+
+std::expected<std::uint64_t, Notice> number(std::string_view option, const std::string& text,
+                                            std::uint64_t low, std::uint64_t high, std::string_view what)
+{
+    std::uint64_t value = 0;
+    const auto* end = text.data() + text.size();
+    const auto [rest, code] = std::from_chars(text.data(), end, value);
+    if (code != std::errc() || rest != end || value < low || value > high)
+        return wrong(fmt::format("{} '{}': give {} from {} to {}", option, text, what, low, high));
+    return value;
+}
+
+std::expected<std::uint64_t, Notice> bytes(std::string_view option, const std::string& text)
+{
+    const auto size = parse_size(text);
+    if (!size)
+        return wrong(fmt::format("{} '{}' {}", option, text, size.error()));
+    return *size;
+}
+
+std::expected<std::uint32_t, Notice> device_id(std::string_view option, const std::string& text)
+{
+    const auto id = number(option, text, 0, uapi::max_dev_id, "a device id");
+    if (!id)
+        return std::unexpected(id.error());
+    return static_cast<std::uint32_t>(*id);
+}
+
+// What holds between options.
+std::optional<Notice> contradiction(const Raw& raw, BackendType type)
+{
+    const auto notice = [](std::string text) { return Notice{exit_usage, std::move(text)}; };
+    if (type == BackendType::file && raw.file.empty())
+        return notice("--type file needs a file: add --file PATH");
+    if (type != BackendType::file && !raw.file.empty())
+        return notice(
+            fmt::format("--file '{}' does not go with --type {}: use --type file", raw.file, raw.type));
+    if (type != BackendType::file && raw.direct)
+        return notice(fmt::format("--direct does not go with --type {}: it is for --type file", raw.type));
+    if (raw.daemon && raw.json == "-")
+        return notice("--json - does not go with --daemon: give a file name");
+    return std::nullopt;
+}
+
+std::optional<Notice> check_size(AddCommand& add, const Raw& raw)
+{
+    if (raw.size.empty()) {
+        constexpr std::uint64_t usual = 256ULL << 20;
+        add.size = add.type == BackendType::file ? 0 : usual;
+        return std::nullopt;
+    }
+    const auto size = bytes("--size", raw.size);
+    if (!size)
+        return size.error();
+    constexpr std::uint64_t most = INT64_MAX; // file offsets end there
+    if (*size == 0 || *size > most || *size % add.block_size != 0)
+        return Notice{exit_usage,
+                      fmt::format("--size '{}': give a positive multiple of the block size {}, below "
+                                  "8192P",
+                                  raw.size, add.block_size)};
+    add.size = *size;
+    return std::nullopt;
+}
+
+std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
+{
+    const auto queues = number("--queues", raw.queues, 1, uapi::max_nr_queues, "a number of queues");
+    if (!queues)
+        return queues.error();
+    const auto depth = number("--depth", raw.depth, 1, uapi::max_queue_depth, "a number of requests");
+    if (!depth)
+        return depth.error();
+    const auto max_io = bytes("--max-io", raw.max_io);
+    if (!max_io)
+        return max_io.error();
+    constexpr std::uint64_t page = 4096;
+    constexpr std::uint64_t most = 32ULL << 20;
+    if (*max_io < page || *max_io > most || *max_io % page != 0)
+        return Notice{exit_usage,
+                      fmt::format("--max-io '{}': give a multiple of 4K from 4K to 32M", raw.max_io)};
+    if (!raw.id.empty()) {
+        const auto id = device_id("--id", raw.id);
+        if (!id)
+            return id.error();
+        add.device.id = *id;
+    }
+    add.device.queues = static_cast<std::uint16_t>(*queues);
+    add.device.depth = static_cast<std::uint16_t>(*depth);
+    add.device.max_io_bytes = static_cast<std::uint32_t>(*max_io);
+    return std::nullopt;
+}
+
+std::expected<Command, Notice> check_add(const Raw& raw)
+{
+    AddCommand add;
+    const auto* type = std::find_if(backend_names.begin(), backend_names.end(),
+                                    [&](const auto& row) { return raw.type == row.first; });
+    if (type == backend_names.end())
+        return wrong(fmt::format("--type '{}': give null, memory or file", raw.type));
+    add.type = type->second;
+    if (auto notice = contradiction(raw, add.type))
+        return std::unexpected(std::move(*notice));
+    const auto block_size = bytes("--block-size", raw.block_size);
+    if (!block_size)
+        return std::unexpected(block_size.error());
+    if (*block_size < 512 || *block_size > 4096 || !std::has_single_bit(*block_size))
+        return wrong(fmt::format("--block-size '{}': give 512, 1024, 2048 or 4096", raw.block_size));
+    add.block_size = static_cast<std::uint32_t>(*block_size);
+    if (auto notice = check_size(add, raw))
+        return std::unexpected(std::move(*notice));
+    if (auto notice = check_device(add, raw))
+        return std::unexpected(std::move(*notice));
+    add.file = raw.file;
+    add.direct = raw.direct;
+    add.read_only = raw.read_only;
+    add.daemon = raw.daemon;
+    add.json = raw.json;
+    return add;
+}
+
+template <typename C>
+std::expected<Command, Notice> with_id(const Raw& raw)
+{
+    const auto id = device_id("ID", raw.id);
+    if (!id)
+        return std::unexpected(id.error());
+    C command;
+    command.id = *id;
+    if constexpr (requires { command.json; })
+        command.json = raw.json;
+    return command;
+}
+
+void describe_add(CLI::App& add, Raw& raw)
+{
+    add.add_option("--type", raw.type, "What is behind it: null, memory or file")->required();
+    add.add_option("--size", raw.size, "Size, with K, M, G, T or P; default 256M, or all of the file");
+    add.add_option("--file", raw.file, "File or block device to serve");
+    add.add_option("--queues", raw.queues, "Queues, each with a thread; the kernel gives at most one per CPU")
+        ->capture_default_str();
+    add.add_option("--depth", raw.depth, "Requests in flight per queue, up to 4096")->capture_default_str();
+    add.add_option("--id", raw.id, "Device id; default the lowest free one");
+    add.add_option("--block-size", raw.block_size, "Logical block, 512 to 4096 bytes")->capture_default_str();
+    add.add_option("--max-io", raw.max_io, "Largest request, a multiple of 4K up to 32M")
+        ->capture_default_str();
+    add.add_option("--json", raw.json, "Write what was made to this file; - for standard output");
+    add.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");
+    add.add_flag("--read-only", raw.read_only, "Refuse writes");
+    add.add_flag("--daemon", raw.daemon, "Return when the disk is there, and serve in the background");
+}
+
+} // namespace
+
+const char* to_string(BackendType type)
+{
+    return backend_names[static_cast<std::size_t>(type)].first;
+}
+
+std::expected<Command, Notice> parse(std::vector<std::string> args)
+{
+    Raw raw;
+    CLI::App app("Serves a block device /dev/ublkbN through the Linux ublk driver", "ublk-serve");
+    app.require_subcommand(1);
+    auto* add = app.add_subcommand("add", "Add a device and serve it until SIGINT or SIGTERM");
+    describe_add(*add, raw);
+    auto* list = app.add_subcommand("list", "Show all ublk devices");
+    auto* info = app.add_subcommand("info", "Show one device");
+    auto* stop =
+        app.add_subcommand("stop", "Take the disk of a device away; its server ends, the device stays");
+    auto* del = app.add_subcommand("delete", "Stop a device and remove it, whatever became of its server");
+    for (auto* command : {list, info})
+        command->add_option("--json", raw.json, "Write to this file; - for standard output");
+    for (auto* command : {info, stop, del})
+        command->add_option("ID", raw.id, "Device id, the N of /dev/ublkbN")->required();
+
+    std::reverse(args.begin(), args.end()); // as CLI11 wants its vector
+    try {
+        app.parse(args);
+    } catch (const CLI::CallForHelp&) {
+        const auto chosen = app.get_subcommands();
+        return std::unexpected(Notice{exit_ok, (chosen.empty() ? &app : chosen.front())->help()});
+    } catch (const CLI::ParseError& error) {
+        return wrong(fmt::format("{} (ublk-serve --help shows the commands)", error.what()));
+    }
+    if (add->parsed())
+        return check_add(raw);
+    if (info->parsed())
+        return with_id<InfoCommand>(raw);
+    if (stop->parsed())
+        return with_id<StopCommand>(raw);
+    if (del->parsed())
+        return with_id<DeleteCommand>(raw);
+    return ListCommand{raw.json};
+}
+
+} // namespace ublk::serve
