@@ -1,0 +1,79 @@
+// A device that serves, and what sysfs says of it: where cases about the effect of a parameter or the fate of
+// a request start.
+#pragma once
+
+#include "conformance/driver/server.hpp"
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <string>
+#include <thread>
+
+namespace conformance {
+
+// Device and server, live. Of a USER_COPY, zero copy or AUTO_BUF_REG device the server gives no buffers.
+struct Live {
+    Device device;
+    Server server;
+
+    explicit Live(Driver& driver, const Params& params = basic_params(), const AddOptions& options = {},
+                  Where where = Where::current());
+    // A request that an application's read or write made; it stays owned by the server.
+    struct Held {
+        App app;
+        Server::Request request;
+    };
+    Held hold_read(std::uint64_t sector = 0, std::size_t bytes = 4096, Where where = Where::current());
+    Held hold_write(std::uint64_t sector = 0, std::size_t bytes = 4096, Where where = Where::current());
+    // Commits `held` with `result` and serves until its application is done; the application's result.
+    long finish(Held& held, std::int32_t result, Where where = Where::current());
+};
+
+// Number in /sys/block/ublkbN/<name>; one that is not there or is no number fails the case.
+std::uint64_t sysfs_number(const Device& device, const std::string& name, Where where = Where::current());
+
+// A second thread of the case, with a ring of its own, that does one thing at a time when told to. Nothing
+// in it may expect(): what it finds out is its answer.
+class Worker {
+  public:
+    Worker();
+    ~Worker(); // closes the ring, then ends the thread
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+
+    long run(const std::function<long(ublk::wire::Ring&)>& job); // waits for its answer
+    // Sends an I/O command; its result, or -ETIME if it is still out after `limit`. Completions of earlier
+    // commands that come meanwhile are dropped.
+    long io(int fd, IoNr nr, const IoCmd& cmd, Millis limit = patience);
+
+  private:
+    void loop();
+
+    std::mutex lock_;
+    std::condition_variable changed_;
+    std::packaged_task<long(ublk::wire::Ring&)> job_;
+    bool ending_ = false;
+    std::uint64_t last_token_ = 0;
+    std::thread thread_;
+};
+
+// Pages of which the last is not accessible.
+class GuardedPages {
+  public:
+    explicit GuardedPages(std::size_t pages = 1); // accessible ones, zero
+    ~GuardedPages();
+    GuardedPages(const GuardedPages&) = delete;
+    GuardedPages& operator=(const GuardedPages&) = delete;
+
+    std::byte* begin() const { return base_; }
+    std::byte* end() const { return base_ + bytes_; } // first byte that faults
+
+  private:
+    std::byte* base_;
+    std::size_t bytes_;
+};
+
+} // namespace conformance
