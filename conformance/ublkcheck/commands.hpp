@@ -1,0 +1,13 @@
+// The subcommands of ublkcheck. Each adds itself to the program; its callback sets the exit code:
+// 0 nothing unexpected, 1 an unexpected verdict, 2 usage, 3 the harness could not run.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace conformance {
+
+void add_kernels_command(CLI::App& app, int& exit_code);
+
+} // namespace conformance
