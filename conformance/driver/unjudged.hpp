@@ -1,0 +1,12 @@
+// Requirements of the catalogue that no case judges, and why.
+#pragma once
+
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace conformance {
+
+extern const std::vector<std::pair<std::string_view, std::string_view>> unjudged; // id, reason
+
+} // namespace conformance
