@@ -38,10 +38,17 @@ class Folder {
     RunResult result()
     {
         // Workers finish in any order: bring the cases into that of the plan, the unplanned after them.
-        std::ranges::stable_sort(run_.cases, {}, [&](const CaseResult& c) {
-            const auto at = rank_.find(c.id);
-            return at == rank_.end() ? rank_.size() : at->second;
-        });
+        std::vector<std::pair<std::size_t, std::size_t>> order; // rank, place
+        for (std::size_t place = 0; place < run_.cases.size(); ++place) {
+            const auto at = rank_.find(run_.cases[place].id);
+            order.emplace_back(at == rank_.end() ? rank_.size() : at->second, place);
+        }
+        std::ranges::sort(order);
+        std::vector<CaseResult> sorted;
+        sorted.reserve(order.size());
+        for (const auto& [rank, place] : order)
+            sorted.push_back(std::move(run_.cases[place]));
+        run_.cases = std::move(sorted);
         return std::move(run_);
     }
 

@@ -35,6 +35,9 @@ class Terminal {
     // Counts the case; prints it when it is unexpected or fixed.
     void ended(const CaseResult& result, double elapsed_seconds);
 
+    // Prints a case when it is unexpected or fixed, without counting it.
+    void problem(const CaseResult& result, bool strict);
+
     // The lines "result" and "report", before them what is planned and has no verdict.
     void finish(const RunResult& run, std::string_view report_path);
     // The table of --timings.
@@ -44,7 +47,6 @@ class Terminal {
     void erase_progress();
     void draw_progress();
     void line(std::string_view text);
-    void problem(const CaseResult& result, bool strict);
     std::string coloured(std::string_view text, std::string_view code) const;
 
     std::ostream& out_;
