@@ -101,6 +101,12 @@ Result<void> unpack_data(archive* outer, const fs::path& package, const Placemen
     }
     if (status != ARCHIVE_EOF)
         return std::unexpected(damaged(package, reason(member->failed ? outer : inner.get())));
+    // The archive ends before its compressed file does: a cut there is one as well.
+    la_ssize_t rest = 0;
+    while ((rest = archive_read_data(outer, member->buffer.data(), member->buffer.size())) > 0) {
+    }
+    if (rest < 0)
+        return std::unexpected(damaged(package, reason(outer)));
     return {};
 }
 
