@@ -265,34 +265,6 @@ CASE("UBLK-START-013", contract,
     expect_ok(start_served(*server), "START_DEV with the next server");
 }
 
-CASE("UBLK-START-014", contract,
-     "START_DEV that loses its server at the last moment waits for the next one, and starts no half device",
-     since(7, 3, 4), timeout(60s))
-{
-    Driver driver;
-    int waited = 0;
-    for (int round = 0; round < 20; ++round) {
-        const auto device = driver.make({.queue_depth = 1});
-        std::optional<Server> server(std::in_place, device);
-        make_ready(device, *server);
-        Pending start = device.begin_start();
-        server.reset();
-        const bool won = eventually([&] { return start.done(); }, round < 2 ? settle : 20ms);
-        if (!won) {
-            ++waited;
-            server.emplace(device);
-            make_ready(device, *server);
-            expect_ok(server->serve_until(start), "START_DEV with the next server");
-            auto app = App::read(device, 0, 4096);
-            expect_eq(4096, server->serve_until(app), "bytes read");
-            server.reset();
-        }
-        expect_ok(start.result());
-        expect_true(eventually([&] { return device.state() == DevState::dead; }), "the device gets DEAD");
-        expect_ok(device.del());
-    }
-}
-
 CASE("UBLK-START-015", contract,
      "Capacity, limits and the read-only mark are final when the disk is announced")
 {
