@@ -27,7 +27,7 @@ struct MachineSpec {
     unsigned cpus = 2;
     Accel accel = Accel::tcg;
     bool sig_enforce = false;     // the kernel refuses modules without a valid signature
-    std::string extra_cmdline;    // appended to the kernel's command line, so it wins
+    std::string extra_cmdline{};  // appended to the kernel's command line, so it wins
     std::filesystem::path qemu{}; // empty: qemu-system-x86_64 from PATH
 };
 
