@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -51,7 +52,8 @@ Result<std::string> trial_boot(const QemuProgram& qemu, const fs::path& image, c
     if (!machine) {
         if (machine.error().kind == Error::Kind::usage)
             return std::unexpected(machine.error());
-        return "KVM opens here, but " + machine.error().message.substr(0, 200);
+        auto why = machine.error().message;
+        return "KVM opens here, but " + why.substr(0, std::min<std::size_t>(why.find('\n'), 200));
     }
     const auto deadline = std::chrono::steady_clock::now() + trial_time;
     while (std::chrono::steady_clock::now() < deadline) {

@@ -27,6 +27,8 @@ std::vector<std::string> qemu_arguments(const MachineSpec& spec, const MachineSo
 {
     // The translation cache is bounded, because its default is a gigabyte for each guest.
     const auto* accel = spec.accel == Accel::kvm ? "kvm" : "tcg,thread=multi,tb-size=256";
+    // Nested hosts announce arch-capabilities and then refuse to set them, which ends QEMU.
+    const auto* cpu = spec.accel == Accel::kvm ? "max,-arch-capabilities" : "max";
     std::vector<std::string> arguments{
         "-nodefaults",
         "-no-user-config",

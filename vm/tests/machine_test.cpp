@@ -278,7 +278,8 @@ TEST_F(MachineTest, programs_that_came_along_start)
 {
     for (const auto& program : paths_in("UBLKCHECK_TEST_PROGRAMS")) {
         const Stopwatch watch(program.string() + " first start");
-        EXPECT_EQ(ask("run " + program.filename().string() + " --version"), "status 0") << program;
+        // Whatever it says to this argument: 127 is exec's or the loader's failure.
+        EXPECT_NE(ask("run " + program.filename().string() + " --version"), "status 32512") << program;
     }
     fmt::print("    {}\n", ask("memory"));
 }
