@@ -44,7 +44,7 @@ std::vector<std::string> qemu_arguments(const MachineSpec& spec, const MachineSo
         "-accel",
         accel,
         "-cpu",
-        "max",
+        cpu,
         "-m",
         std::to_string(spec.memory_mib),
         "-smp",
