@@ -62,7 +62,7 @@ std::string apt_configuration(const fs::path& root)
                "Dir::Log \"{}\";\n"
                "APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n"
                "Acquire::Languages \"none\";\n"
-               "Acquire::Retries \"3\";\n"
+               "Acquire::PDiffs \"false\";\nAcquire::Retries \"3\";\n"
                "Acquire::AllowInsecureRepositories \"false\";\nAcquire::AllowWeakRepositories \"false\";\n"
                "Acquire::AllowDowngradeToInsecureRepositories \"false\";\n"
                "Dir::Cache::pkgcache \"\";\nDir::Cache::srcpkgcache \"\";\n"

@@ -32,6 +32,7 @@ std::optional<Manifest> read_manifest(const fs::path& file)
         return std::nullopt;
     try {
         return Manifest{.release = json.at("release"),
+                        .version = json.at("version"),
                         .source = json.at("source"),
                         .sig_enforce = json.at("sig_enforce"),
                         .packages = json.at("packages"),
@@ -43,9 +44,13 @@ std::optional<Manifest> read_manifest(const fs::path& file)
 
 std::string text_of(const Manifest& manifest)
 {
-    return nlohmann::json{{"schema", Manifest::current_schema}, {"release", manifest.release},
-                          {"source", manifest.source},          {"sig_enforce", manifest.sig_enforce},
-                          {"packages", manifest.packages},      {"files", manifest.files}}
+    return nlohmann::json{{"schema", Manifest::current_schema},
+                          {"release", manifest.release},
+                          {"version", manifest.version},
+                          {"source", manifest.source},
+                          {"sig_enforce", manifest.sig_enforce},
+                          {"packages", manifest.packages},
+                          {"files", manifest.files}}
         .dump(1);
 }
 
@@ -159,7 +164,7 @@ Result<CacheLock> Cache::lock(const Progress& progress) const
     CacheLock lock(descriptor);
     if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0)
         return lock;
-    progress.say("another ublkcheck is fetching a kernel: waiting for it");
+    progress.say("another ublkcheck is at work in the kernel cache: waiting for it");
     while (::flock(descriptor, LOCK_EX) != 0)
         if (errno != EINTR)
             return std::unexpected(write_error(file, {errno, std::generic_category()}));

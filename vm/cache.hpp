@@ -42,6 +42,7 @@ struct Manifest {
     static constexpr int current_schema = 1;
 
     std::string release; // as the kernel names itself
+    std::string version; // "7.3-rc7": the release need not say that it is a candidate
     std::string source;  // one line: package, suite, how verified
     bool sig_enforce = false;
     std::map<std::string, std::string> packages; // file name of each package -> SHA-256

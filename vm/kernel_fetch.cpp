@@ -175,6 +175,7 @@ Result<Kernel> KernelStore::fetch_packaged(const KernelSpec& spec)
 Result<void> KernelStore::build(const PackagedKernel& package, const fs::path& directory)
 {
     Manifest manifest{.release = package.release,
+                      .version = package.version.text(),
                       .source = source_of(package),
                       .sig_enforce = package.layout == PackageLayout::unindexed,
                       .packages = {},
@@ -204,7 +205,7 @@ Result<Kernel> KernelStore::fetch_debs(const KernelSpec& spec)
         const auto hash = sha256_of(file);
         if (!hash)
             return usage_error(fmt::format("{} cannot be read: check its permissions", file.string()));
-        key += "-" + hash->substr(0, 16);
+        key.append("-").append(*hash, 0, 16);
     }
     const auto lock = cache_.lock(progress_);
     if (!lock)
@@ -223,7 +224,8 @@ Result<Kernel> KernelStore::fetch_debs(const KernelSpec& spec)
 
 Result<void> KernelStore::build(const KernelSpec& spec, const std::string& key, const fs::path& directory)
 {
-    Manifest manifest{.release = {}, .source = {}, .sig_enforce = false, .packages = {}, .files = {}};
+    Manifest manifest{
+        .release = {}, .version = {}, .source = {}, .sig_enforce = false, .packages = {}, .files = {}};
     std::vector<std::string> names;
     for (const auto& file : spec.files) {
         names.push_back(file.filename().string());

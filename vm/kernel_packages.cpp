@@ -232,8 +232,10 @@ std::vector<PackagedKernel> kernels_in(const std::vector<PackageRecord>& records
         const auto split = newest.contains("linux-binary-" + release);
         if (split && image)
             continue; // a shell that only depends on the others
+        // Debian's releases do not say that they are candidates, the packages' versions do.
+        const auto packaged = KernelVersion::parse(record->version);
         PackagedKernel kernel{.release = release,
-                              .version = *version,
+                              .version = packaged && packaged->release_candidate ? *packaged : *version,
                               .suite = record->suite,
                               .package_version = record->version,
                               .layout = PackageLayout::whole,

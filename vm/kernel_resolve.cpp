@@ -97,7 +97,7 @@ KernelStore::Candidates KernelStore::cached_candidates(std::string_view flavour)
 {
     Candidates found;
     for (const auto& [key, manifest] : cache_.kernels()) {
-        const auto version = KernelVersion::parse(key);
+        const auto version = KernelVersion::parse(manifest.version);
         const bool cloud = key.ends_with("-cloud-amd64");
         if (version && key.ends_with(fmt::format("-{}", flavour)) && cloud == flavour.starts_with("cloud"))
             found.push_back({.release = key, .version = *version, .package = {}, .cached = true});

@@ -91,7 +91,7 @@ vm::Result<void> list_kernels(const KernelsArguments& arguments)
     fmt::print("{:<14} {:<28} {:<20} {:<7} {}\n", "KERNEL=", "release", "suite", "cached", "packages");
     for (const auto& kernel : *kernels)
         fmt::print("{:<14} {:<28} {:<20} {:<7} {}\n", kernel.typed.size() > 14 ? "" : kernel.typed,
-                   kernel.release, kernel.suite.empty() ? "(gone)" : kernel.suite,
+                   kernel.release, kernel.suite.empty() ? "(cache only)" : kernel.suite,
                    kernel.cached ? "yes" : "-", kernel.layout);
     return write_json(arguments.json, *kernels);
 }

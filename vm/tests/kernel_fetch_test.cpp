@@ -151,6 +151,17 @@ TEST_F(Fetch, a_cached_kernel_outlives_its_package)
     EXPECT_NE(lost.error().message.find("gone from the archive"), std::string::npos) << lost.error().message;
 }
 
+TEST_F(Fetch, a_cached_candidate_stays_one)
+{
+    add_whole("7.3-cloud-amd64", "7.3~rc7-1~exp1");
+    add_whole(whole, "6.18.5-1");
+    ASSERT_TRUE(fetch("7.3-rc7"));
+    EXPECT_EQ(fetch("latest").value().release, whole);
+    archive_->offline = true;
+    EXPECT_EQ(fetch("7.3-rc7").value().release, "7.3-cloud-amd64");
+    EXPECT_FALSE(fetch("7.3"));
+}
+
 TEST_F(Fetch, a_rebuilt_package_replaces_the_cached_one)
 {
     add_whole(whole, "6.18.5-1");

@@ -118,6 +118,15 @@ TEST(KernelPackages, a_flavour_is_the_whole_end_of_the_name)
     EXPECT_EQ(vm::kernels_in(records, "cloud-amd64").size(), 2U);
 }
 
+TEST(KernelPackages, a_candidate_is_known_by_its_package_version)
+{
+    const auto kernels =
+        vm::kernels_in({record("linux-image-7.3-cloud-amd64", "7.3~rc7-1~exp1")}, "cloud-amd64");
+    ASSERT_EQ(kernels.size(), 1U);
+    EXPECT_EQ(kernels[0].release, "7.3-cloud-amd64");
+    EXPECT_EQ(kernels[0].version.text(), "7.3-rc7");
+}
+
 TEST(KernelPackages, the_highest_package_version_of_a_release_wins)
 {
     const auto name = "linux-image-6.12.107+deb13-cloud-amd64";
