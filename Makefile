@@ -1,0 +1,62 @@
+# Names the commands; each calls the preset or the program that does the work. `make help` lists them.
+# Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
+# every failure into 2.
+.DEFAULT_GOAL := help
+.PHONY: help setup build test conformance kernels list lint format asan tsan fuzz-build clean
+
+KERNEL ?= latest
+ARGS ?=
+JOBS ?= $(shell nproc)
+ublkcheck := build/bin/ublkcheck
+tidy_paths := ublk|conformance|vm|reports|fuzz|property|perf|ci
+sources = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 30
+
+conformance: ## judge kernels: KERNEL="6.12 7.3", ARGS="--case UBLK-CTRL-*"
+	@ci/setup build vm
+	@ci/build release
+	@$(ublkcheck) run --kernel "$(KERNEL)" $(ARGS) || { code=$$?; \
+	    printf '%-10s %s\n' exit "$$code (0 nothing unexpected, 1 unexpected verdicts, 2 usage, 3 could not run)"; \
+	    exit $$code; }
+
+test: build ## everything that needs no kernel: unit tests, properties, fuzz corpora
+	@ctest --test-dir build --output-on-failure --output-junit '$(CURDIR)/build/tests.xml' -j$(JOBS)
+
+build: ## build the programs into build/bin
+	@ci/setup build
+	@ci/build release
+
+setup: ## install what building and running need (as root)
+	@ci/setup build vm
+
+kernels: build ## the packaged kernels that KERNEL= can name
+	@$(ublkcheck) kernels $(ARGS)
+
+list: build ## the requirement cases
+	@$(ublkcheck) list $(ARGS)
+
+lint: ## clang-format and clang-tidy, as a change must pass them
+	@ci/setup build dev
+	@clang-format-19 --dry-run -Werror $(sources)
+	@ci/build release
+	@run-clang-tidy-19 -quiet -p build -j $(JOBS) '^$(CURDIR)/($(tidy_paths))/'
+
+format: ## clang-format on everything
+	@ci/setup dev
+	@clang-format-19 -i $(sources)
+
+asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+tsan: ## the tests under ThreadSanitizer
+asan tsan:
+	@ci/setup build
+	@ci/build $@
+	@ctest --test-dir build-$@ --output-on-failure -j$(JOBS)
+
+fuzz-build: ## the libFuzzer programs, into build-fuzz/bin
+	@ci/setup build dev
+	@ci/build fuzz
+
+clean: ## remove the build trees; what runs left in out/ stays
+	rm -rf build build-*
