@@ -57,8 +57,9 @@ TYPED_TEST(FixedStructure, SurvivesBothWays)
 
 TYPED_TEST(FixedStructure, IsNotReadFromTooFewBytes)
 {
+    const Bytes bytes(sizeof(TypeParam));
     for (std::size_t size = 0; size < sizeof(TypeParam); ++size) {
-        const auto decoded = decode<TypeParam>(Bytes(size));
+        const auto decoded = decode<TypeParam>(std::span(bytes).first(size));
         ASSERT_FALSE(decoded.has_value()) << size;
         EXPECT_EQ(decoded.error().got, size);
         EXPECT_EQ(decoded.error().need, sizeof(TypeParam));
