@@ -1,0 +1,142 @@
+#include "ublk/serve/cli.hpp"
+
+#include "ublk/serve/commands.hpp"
+
+#include <cerrno>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sstream>
+
+namespace ublk::serve {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::expected<Command, Notice> parse_line(const std::string& line)
+{
+    std::istringstream words(line);
+    return parse({std::istream_iterator<std::string>(words), {}});
+}
+
+AddCommand added(const std::string& line)
+{
+    auto command = parse_line(line);
+    EXPECT_TRUE(command.has_value()) << line << ": " << command.error().text;
+    return command ? std::get<AddCommand>(*command) : AddCommand{};
+}
+
+TEST(CommandLine, FillsInWhatIsNotSaid)
+{
+    const auto add = added("add --type memory");
+    EXPECT_EQ(add.type, BackendType::memory);
+    EXPECT_GT(add.size, 0U);
+    EXPECT_EQ(add.size % add.block_size, 0U);
+    EXPECT_EQ(add.device.id, uapi::no_dev_id);
+    EXPECT_FALSE(add.daemon);
+}
+
+TEST(CommandLine, LeavesTheSizeOfAFileToTheFile)
+{
+    EXPECT_EQ(added("add --type file --file disk.img").size, 0U);
+}
+
+TEST(CommandLine, TakesEveryOption)
+{
+    const auto add = added("add --type file --file disk.img --size 8M --queues 3 --depth 4096 --id 1048575 "
+                           "--block-size 4096 --direct --read-only --max-io 1M --daemon --json out.json");
+    EXPECT_EQ(add.type, BackendType::file);
+    EXPECT_EQ(add.file, "disk.img");
+    EXPECT_EQ(add.size, 8U << 20);
+    EXPECT_EQ(add.device.queues, 3);
+    EXPECT_EQ(add.device.depth, 4096);
+    EXPECT_EQ(add.device.id, 1048575U);
+    EXPECT_EQ(add.device.max_io_bytes, 1U << 20);
+    EXPECT_EQ(add.block_size, 4096U);
+    EXPECT_TRUE(add.direct && add.read_only && add.daemon);
+    EXPECT_EQ(add.json, "out.json");
+}
+
+TEST(CommandLine, TakesADeviceIdWhereOneIsNeeded)
+{
+    EXPECT_EQ(std::get<InfoCommand>(*parse_line("info 3")).id, 3U);
+    EXPECT_EQ(std::get<StopCommand>(*parse_line("stop 0")).id, 0U);
+    EXPECT_EQ(std::get<DeleteCommand>(*parse_line("delete 1048575")).id, 1048575U);
+    EXPECT_EQ(std::get<ListCommand>(*parse_line("list --json -")).json, "-");
+}
+
+struct WrongLine {
+    const char* line;
+    const char* named; // what the complaint must name
+};
+
+TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
+{
+    const std::vector<WrongLine> lines{
+        {"", "--help"},
+        {"serve", "serve"},
+        {"add", "--type"},
+        {"add --type floppy", "'floppy'"},
+        {"add --type memory --size 0", "--size '0'"},
+        {"add --type memory --size 1000", "--size '1000'"},
+        {"add --type memory --size 512 --block-size 4096", "--size '512'"},
+        {"add --type memory --size 16384P", "--size '16384P'"},
+        {"add --type memory --size 8192P", "--size '8192P'"},
+        {"add --type memory --size lots", "--size 'lots'"},
+        {"add --type memory --depth 0", "--depth '0'"},
+        {"add --type memory --depth 4097", "--depth '4097'"},
+        {"add --type memory --depth 65537", "--depth '65537'"}, // 1 in 16 bits
+        {"add --type memory --depth 4294967297", "--depth '4294967297'"},
+        {"add --type memory --depth 18446744073709551617", "--depth '18446744073709551617'"},
+        {"add --type memory --depth 64x", "--depth '64x'"},
+        {"add --type memory --queues 0", "--queues '0'"},
+        {"add --type memory --queues -1", "--queues"},
+        {"add --type memory --queues 65537", "--queues '65537'"},
+        {"add --type memory --id 1048576", "--id '1048576'"},
+        {"add --type memory --id 4294967296", "--id '4294967296'"},
+        {"add --type memory --block-size 256", "--block-size '256'"},
+        {"add --type memory --block-size 8192", "--block-size '8192'"},
+        {"add --type memory --block-size 1000", "--block-size '1000'"},
+        {"add --type memory --max-io 0", "--max-io '0'"},
+        {"add --type memory --max-io 6000", "--max-io '6000'"},
+        {"add --type memory --max-io 64M", "--max-io '64M'"},
+        {"add --type memory --max-io 4294971392", "--max-io '4294971392'"}, // 4096 in 32 bits
+        {"add --type file", "--file"},
+        {"add --type memory --file disk.img", "--file 'disk.img'"},
+        {"add --type memory --direct", "--direct"},
+        {"add --type memory --daemon --json -", "--json -"},
+        {"add --type memory stray", "stray"},
+        {"info", "ID"},
+        {"stop one", "'one'"},
+        {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits
+    };
+    for (const auto& [line, named] : lines) {
+        const auto command = parse_line(line);
+        ASSERT_FALSE(command.has_value()) << line;
+        EXPECT_EQ(command.error().exit_code, exit_usage) << line;
+        EXPECT_THAT(command.error().text, HasSubstr(named)) << line;
+        EXPECT_EQ(command.error().text.find('\n'), std::string::npos) << "one line: " << command.error().text;
+    }
+}
+
+TEST(CommandLine, HelpIsNotAnError)
+{
+    for (const char* line : {"--help", "add --help"}) {
+        const auto command = parse_line(line);
+        ASSERT_FALSE(command.has_value());
+        EXPECT_EQ(command.error().exit_code, exit_ok);
+    }
+    EXPECT_THAT(parse_line("add --help").error().text, HasSubstr("--queues"));
+}
+
+TEST(ExitCode, TellsAMachineWithoutUblkFromAFailure)
+{
+    EXPECT_EQ(exit_code(make_error("open /dev/ublk-control", ENOENT)), exit_impossible);
+    EXPECT_EQ(exit_code(make_error("open /dev/ublk-control", EACCES)), exit_impossible);
+    EXPECT_EQ(exit_code(make_error("io_uring_setup", ENOSYS)), exit_impossible);
+    EXPECT_EQ(exit_code(make_error("ADD_DEV", EPERM)), exit_impossible);
+    EXPECT_EQ(exit_code(make_error("ADD_DEV", EEXIST)), exit_failed);
+    EXPECT_EQ(exit_code(make_error("open disk.img", ENOENT)), exit_failed);
+}
+
+} // namespace
+} // namespace ublk::serve
