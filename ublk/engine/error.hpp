@@ -20,9 +20,9 @@ struct Error {
     // One line without a full stop: "START_DEV, device 3: Device or resource busy (EBUSY): HINT".
     std::string message() const;
 
-    friend bool operator==(const Error& error, std::errc code)
+    friend bool operator==(const Error& error, std::errc other)
     {
-        return std::error_code(error.code, std::generic_category()) == code;
+        return std::error_code(error.code, std::generic_category()) == other;
     }
 };
 
