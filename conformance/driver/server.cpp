@@ -6,6 +6,7 @@
 #include <memory>
 #include <sys/mman.h>
 #include <thread>
+#include <utility>
 
 namespace conformance {
 
@@ -298,6 +299,24 @@ void Server::start_and_serve(Where where)
     Pending start = device_.begin_start();
     if (const long res = serve_until(start, where); res != 0)
         fail("START_DEV makes the device live", result_text(res), where);
+    if (!offers(Feature::no_auto_part_scan) && params.basic.dev_sectors != 0)
+        serve_partition_scan();
+}
+
+// Where the scan cannot be suppressed it may outlast START_DEV (6.18, 6.19), and its reads would be taken for
+// an application's. It holds the disk's open lock: an open that was begun after its first read ends after it.
+void Server::serve_partition_scan()
+{
+    const auto own = std::exchange(
+        handler, [this](const Request& request) { return std::optional(serve_from_memory(request)); });
+    if (serve_until([this] { return !seen.empty(); }, 2s)) {
+        App open([path = device_.block_path()] {
+            const auto fd = wire::open_node(path, O_RDONLY);
+            return fd ? 0 : -static_cast<long>(fd.error());
+        });
+        serve_until([&] { return open.done(); });
+    }
+    handler = own;
 }
 
 void Server::go_live(Where where)

@@ -94,8 +94,8 @@ class Server {
     long serve_until(App& app, Where where = Where::current());         // its result; must complete
     void serve_for(Millis time);
 
-    // basic_params() if none were set before, FETCH everything, START_DEV, serve what START asks for. Must
-    // work.
+    // basic_params() if none were set before, FETCH everything, START_DEV, serve what START asks for, and the
+    // partition scan where the kernel cannot suppress it. Must work.
     void go_live(Where where = Where::current());
     void go_live(const Params& params, Where where = Where::current());
 
@@ -106,6 +106,7 @@ class Server {
   private:
     std::optional<Request> find_completed();
     void start_and_serve(Where where);
+    void serve_partition_scan();
 
     Device device_;
     Fd node_;
