@@ -283,7 +283,7 @@ CASE("UBLK-CTRL-STOP-014", contract,
 
 CASE("UBLK-CTRL-STOP-016", contract,
      "STOP_DEV while the partition scan is with the server waits for it, and leaves nothing of it",
-     needs(Feature::no_auto_part_scan))
+     since(6, 18))
 {
     Driver driver;
     const auto device = driver.make({}, true);

@@ -200,10 +200,10 @@ CASE("UBLK-START-010", contract, "After a server's end START_DEV waits for the F
     ServerProcess(device).kill();
     expect_true(eventually([&] { return device.state() == DevState::dead && !device.has_disk(); }),
                 "the device gets DEAD");
-    Pending start = device.begin_start();
-    start.expect_pending("START_DEV without a server");
-    Server server(device);
+    Server server(device); // opens once the release of the dead one is over
     server.memory().resize(8192 * ublk::uapi::sector_size);
+    Pending start = device.begin_start();
+    start.expect_pending("START_DEV before the next server's FETCHes");
     server.fetch_all();
     expect_ok(server.serve_until(start), "START_DEV after the next server's FETCHes");
     auto app = App::read(device, 0, 4096);
@@ -218,8 +218,8 @@ CASE("UBLK-START-011", contract,
     Server server(device);
     make_ready(device, server);
     Pending start = device.begin_start();
-    if (!offers(Feature::no_auto_part_scan)) {
-        // Before 7.0 the partition table was read within START_DEV.
+    if (kernel_version() < ublk::uapi::KernelVersion{6, 18, 0}) {
+        // Until then the partition table was read within START_DEV.
         const auto request = server.expect_request("the partition scan's read");
         start.expect_pending("START_DEV while the server holds the scan's read");
         server.commit(request.q, request.tag, server.serve_from_memory(request));
@@ -263,6 +263,39 @@ CASE("UBLK-START-013", contract,
     server.emplace(device);
     make_ready(device, *server);
     expect_ok(start_served(*server), "START_DEV with the next server");
+}
+
+CASE("UBLK-START-014", contract,
+     "START_DEV that loses its server on the way waits for the next one or starts a disk that goes with it",
+     since(7, 3, 4), timeout(120s))
+{
+    Driver driver;
+    for (int round = 0; round < 40; ++round) {
+        const auto device = driver.make({.queue_depth = 1});
+        std::optional<Server> server(std::in_place, device);
+        make_ready(device, *server);
+        Pending start = device.begin_start();
+        server.reset();
+        // What is decided by the time that the dead server's release is over.
+        server.emplace(device);
+        if (eventually([&] { return start.done(); }, settle)) {
+            const long res = start.result();
+            if (res != 0)
+                expect_any_error({ENODEV, EINVAL}, res, "START_DEV that lost its server");
+            if (!eventually([&] { return device.state() == DevState::dead; }))
+                fail("the device gets DEAD, for its server is dead",
+                     fmt::format("START_DEV returned {}, and the device is live without a FETCH",
+                                 result_text(res)));
+            count_check();
+        } else {
+            make_ready(device, *server);
+            expect_ok(server->serve_until(start), "START_DEV with the next server");
+            auto app = App::read(device, 0, 4096);
+            expect_eq(4096, server->serve_until(app), "bytes read");
+        }
+        server.reset();
+        expect_ok(device.del());
+    }
 }
 
 CASE("UBLK-START-015", contract,
