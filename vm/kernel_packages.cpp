@@ -250,7 +250,7 @@ std::vector<PackagedKernel> kernels_in(const std::vector<PackageRecord>& records
     sorted.reserve(kernels.size());
     for (auto& [release, kernel] : kernels)
         sorted.push_back(std::move(kernel));
-    std::stable_sort(sorted.begin(), sorted.end(), [](const PackagedKernel& a, const PackagedKernel& b) {
+    std::sort(sorted.begin(), sorted.end(), [](const PackagedKernel& a, const PackagedKernel& b) {
         if (a.version != b.version)
             return a.version < b.version;
         return compare_debian_versions(a.release, b.release) < 0;

@@ -68,11 +68,9 @@ bool is_bare_version(std::string_view token)
 
 Error no_such_kernel(std::string_view token, const std::vector<std::string>& newest)
 {
-    return {
-        Error::Kind::usage,
-        fmt::format(
-            "there is no packaged kernel '{}'; the newest of each line are {}; ublkcheck kernels lists all",
-            token, fmt::join(newest, ", "))};
+    return {Error::Kind::usage, fmt::format("there is no packaged kernel '{}'; the newest of each line are "
+                                            "{}; ublkcheck kernels --refresh lists all",
+                                            token, fmt::join(newest, ", "))};
 }
 
 } // namespace
@@ -204,7 +202,7 @@ Result<std::vector<KernelSpec>> KernelStore::resolve_packaged(const std::string&
         return std::unexpected(known.error());
     auto found = matches(*known, token);
     if (found.empty()) {
-        known = candidates(flavour, Suites::all, true);
+        known = candidates(flavour, Suites::all, options_.refresh);
         if (!known)
             return std::unexpected(known.error());
         found = matches(*known, token);
