@@ -19,7 +19,7 @@ namespace ublk::backends {
 namespace {
 
 // Written where a file system cannot zero by itself; aligned for direct I/O.
-alignas(4096) constexpr std::array<std::byte, 64 * 1024> zeroes{};
+alignas(4096) constexpr std::array<std::byte, 65536> zeroes{};
 
 std::unexpected<Error> failed(const std::string& path, const char* what, int code, std::string hint = {})
 {
