@@ -162,7 +162,7 @@ CASE("UBLK-NODE-009", contract, "A command of a foreign type is EOPNOTSUPP, whet
 {
     Driver driver;
     const Device device = driver.make();
-    for (const std::uint32_t type : {'v', 't', 'U', '\x01', '\x7f'}) {
+    for (const std::uint32_t type : {0x76, 0x74, 0x55, 0x01, 0xff}) {
         for (const auto nr : {CtrlNr::add_dev, CtrlNr::get_dev_info, CtrlNr::get_features}) {
             const auto op = encode_opcode(Direction::read_write, type, static_cast<std::uint32_t>(nr), 32);
             const auto what = fmt::format("type {:#x} number {:#x}", type, static_cast<unsigned>(nr));
