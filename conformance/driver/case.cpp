@@ -72,10 +72,10 @@ CaseOption in_suite(std::string name, bool hidden)
     };
 }
 
-CaseRegistration::CaseRegistration(std::string id, reports::Level level, std::string title, void (*body)(),
-                                   std::initializer_list<CaseOption> options)
+CaseRegistration::CaseRegistration(std::string id, reports::Level level, std::string title,
+                                   std::function<void()> body, std::initializer_list<CaseOption> options)
 {
-    Case c{.id = std::move(id), .level = level, .title = std::move(title), .body = body};
+    Case c{.id = std::move(id), .level = level, .title = std::move(title), .body = std::move(body)};
     for (const auto& option : options)
         option(c);
     registry().push_back(std::move(c));

@@ -27,7 +27,7 @@ struct Case {
     std::string suite = "driver";
     reports::Level level = reports::Level::contract;
     std::string title;
-    void (*body)() = nullptr;
+    std::function<void()> body;
     ublk::uapi::Features needs;      // GET_FEATURES must offer all of them
     ublk::uapi::KernelVersion since; // only where no feature tells; 0.0.0: any
     std::chrono::milliseconds timeout{20'000};
@@ -49,7 +49,7 @@ std::span<const Case> all_cases();
 const Case* find_case(std::string_view id);
 
 struct CaseRegistration {
-    CaseRegistration(std::string id, reports::Level level, std::string title, void (*body)(),
+    CaseRegistration(std::string id, reports::Level level, std::string title, std::function<void()> body,
                      std::initializer_list<CaseOption> options);
 };
 

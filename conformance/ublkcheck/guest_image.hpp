@@ -1,0 +1,21 @@
+// What the machine boots: one kernel's modules, the guest program and what its cases start.
+#pragma once
+
+#include "vm/error.hpp"
+#include "vm/kernel.hpp"
+
+#include <filesystem>
+
+namespace conformance {
+
+struct GuestOptions {
+    std::filesystem::path programs; // directory of ublkcheck-guest and ublk-serve
+    std::filesystem::path driver;   // a ublk_drv module to use in place of the kernel's; empty: the kernel's
+};
+
+// Writes the initramfs. Errors: a program that this machine or build lacks, a driver that is no module, was
+// built for another kernel, or is not ublk_drv.
+vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions& options,
+                                   const std::filesystem::path& out);
+
+} // namespace conformance
