@@ -26,7 +26,7 @@ class Bytes {
     template <typename T>
     std::optional<T> at(std::uint64_t offset) const
     {
-        T value;
+        T value{};
         if (offset > data_.size() || data_.size() - offset < sizeof value)
             return std::nullopt;
         data_.copy(reinterpret_cast<char*>(&value), sizeof value, offset);
