@@ -257,6 +257,7 @@ Result<void> Machine::save()
     // The second stop writes QEMU's own caches of the image out, so that the file can be copied.
     auto flushed = m.monitor("stop");
     auto continued = m.monitor("cont");
+    m.qmp.take_events(); // of our own stopping, which notice_the_end() would take for the guest's end
     if (!saved)
         return saved;
     if (!flushed || !continued)
