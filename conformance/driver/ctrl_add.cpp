@@ -39,8 +39,10 @@ CASE("UBLK-CTRL-ADD-002", contract, "ADD_DEV refuses a null address, and one tha
 {
     Driver driver;
     const Pages hidden(1, PROT_NONE);
-    expect_error(EINVAL, driver.control(CtrlNr::add_dev, add_cmd(ublk::uapi::no_dev_id, 0)));
-    expect_error(EFAULT, driver.control(CtrlNr::add_dev, add_cmd(ublk::uapi::no_dev_id, hidden.addr())));
+    expect_error(EINVAL, driver.control(CtrlNr::add_dev, add_cmd(ublk::uapi::no_dev_id, 0)),
+                 "the null address");
+    expect_error(EFAULT, driver.control(CtrlNr::add_dev, add_cmd(ublk::uapi::no_dev_id, hidden.addr())),
+                 "no access");
 }
 
 CASE("UBLK-CTRL-ADD-003", contract, "ADD_DEV is for no queue: its queue_id must be 0xffff")
@@ -119,9 +121,9 @@ CASE("UBLK-CTRL-ADD-009", contract,
 {
     Driver driver;
     using ublk::uapi::no_dev_id;
-    expect_error(EINVAL, driver.add({.dev_id = 4, .header_dev_id = 3}));
-    expect_error(EINVAL, driver.add({.dev_id = 4, .header_dev_id = no_dev_id}));
-    expect_error(EINVAL, driver.add({.dev_id = no_dev_id, .header_dev_id = 4}));
+    expect_error(EINVAL, driver.add({.dev_id = 4, .header_dev_id = 3}), "3 and 4");
+    expect_error(EINVAL, driver.add({.dev_id = 4, .header_dev_id = no_dev_id}), "none and 4");
+    expect_error(EINVAL, driver.add({.dev_id = no_dev_id, .header_dev_id = 4}), "4 and none");
     const Added added = driver.add({.dev_id = 4, .header_dev_id = 4});
     expect_ok(added);
     expect_eq(4U, added.info.dev_id, "the id returned");
@@ -197,7 +199,7 @@ CASE("UBLK-CTRL-ADD-024", contract, "An ADD_DEV that is refused for its zones gi
 {
     Driver driver;
     // Zones without USER_COPY: refused by every kernel, after the id was taken.
-    expect_error(EINVAL, driver.add({.dev_id = 7, .flags = Feature::zoned}));
+    expect_error(EINVAL, driver.add({.dev_id = 7, .flags = Feature::zoned}), "ZONED alone");
     expect_id_is_free(driver, 7);
 }
 
@@ -207,7 +209,8 @@ CASE("UBLK-CTRL-ADD-025", contract, "An ADD_DEV that cannot return its block lea
     Pages pages;
     pages.at<DevInfo>() = to_info({.dev_id = 7});
     pages.protect(PROT_READ);
-    expect_error(EFAULT, driver.control(CtrlNr::add_dev, add_cmd(7, pages.addr())));
+    expect_error(EFAULT, driver.control(CtrlNr::add_dev, add_cmd(7, pages.addr())),
+                 "a block in read-only memory");
     expect_id_is_free(driver, 7);
 }
 

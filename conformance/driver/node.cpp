@@ -59,7 +59,7 @@ CASE("UBLK-NODE-002", contract,
         return third.del(device.id()) == 0 ? 0 : 1;
     });
     expect_eq(0, child.join(), "exit status of the process that deletes the device through its own opener");
-    expect_error(ENODEV, device.get_info(info));
+    expect_error(ENODEV, device.get_info(info), "GET_DEV_INFO after that");
 }
 
 CASE("UBLK-NODE-003", contract, "The control node takes no read, write, ioctl or mmap: commands only")
@@ -95,10 +95,12 @@ CASE("UBLK-NODE-005", contract, "A control command in a 64-byte submission entry
     const Device device = driver.make();
     DevInfo info;
     std::uint64_t bits = 0;
-    expect_error(EINVAL, narrow.control(CtrlNr::get_features, {.len = 8, .addr = address(&bits)}));
-    expect_error(EINVAL, narrow.control(CtrlNr::get_dev_info, device.cmd(&info, sizeof(info))));
-    expect_error(EINVAL, narrow.control(CtrlNr::stop_dev, device.cmd()));
-    expect_error(EINVAL, narrow.control(CtrlNr::del_dev, device.cmd()));
+    expect_error(EINVAL, narrow.control(CtrlNr::get_features, {.len = 8, .addr = address(&bits)}),
+                 "GET_FEATURES");
+    expect_error(EINVAL, narrow.control(CtrlNr::get_dev_info, device.cmd(&info, sizeof(info))),
+                 "GET_DEV_INFO");
+    expect_error(EINVAL, narrow.control(CtrlNr::stop_dev, device.cmd()), "STOP_DEV");
+    expect_error(EINVAL, narrow.control(CtrlNr::del_dev, device.cmd()), "DEL_DEV");
     expect_ok(device.get_info(info), "GET_DEV_INFO in 128 bytes");
 }
 
@@ -154,8 +156,8 @@ CASE("UBLK-NODE-008", contract,
 {
     Driver driver;
     const Device device = driver.make();
-    expect_error(EOPNOTSUPP, driver.control(no_such_command, device.cmd()));
-    expect_error(ENODEV, driver.control(no_such_command, {.dev_id = no_such_id}));
+    expect_error(EOPNOTSUPP, driver.control(no_such_command, device.cmd()), "a device that exists");
+    expect_error(ENODEV, driver.control(no_such_command, {.dev_id = no_such_id}), "a device that does not");
 }
 
 CASE("UBLK-NODE-009", contract, "A command of a foreign type is EOPNOTSUPP, whether the device exists or not")
@@ -212,7 +214,8 @@ CASE("UBLK-NODE-012", contract,
 {
     Driver driver;
     std::uint64_t bits = 0;
-    expect_ok(driver.control(CtrlNr::get_features, {.dev_id = 0xdeadbeef, .len = 8, .addr = address(&bits)}));
+    expect_ok(driver.control(CtrlNr::get_features, {.dev_id = 0xdeadbeef, .len = 8, .addr = address(&bits)}),
+              "an unknown device id");
     expect_eq(kernel_features().raw(), bits, "the features");
     Child child([&](Child&) {
         Driver mine;
@@ -239,9 +242,11 @@ CASE("UBLK-NODE-014", contract, "GET_FEATURES refuses a null address, and one th
     Driver driver;
     const Pages hidden(1, PROT_NONE);
     const Pages constant(1, PROT_READ);
-    expect_error(EINVAL, driver.control(CtrlNr::get_features, {.len = 8, .addr = 0}));
-    expect_error(EFAULT, driver.control(CtrlNr::get_features, {.len = 8, .addr = hidden.addr()}));
-    expect_error(EFAULT, driver.control(CtrlNr::get_features, {.len = 8, .addr = constant.addr()}));
+    expect_error(EINVAL, driver.control(CtrlNr::get_features, {.len = 8, .addr = 0}), "the null address");
+    expect_error(EFAULT, driver.control(CtrlNr::get_features, {.len = 8, .addr = hidden.addr()}),
+                 "no access");
+    expect_error(EFAULT, driver.control(CtrlNr::get_features, {.len = 8, .addr = constant.addr()}),
+                 "read-only memory");
 }
 
 CASE("UBLK-NODE-015", behaviour, "GET_FEATURES offers exactly the features of the kernel's release")
