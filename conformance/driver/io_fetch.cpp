@@ -21,12 +21,13 @@ IoCmd with_addr(IoCmd cmd, std::uint64_t addr)
     return cmd;
 }
 
-// FETCH of the first tag of a new device of this kind.
+// FETCH of the only tag of a new device of this kind. (6.12 warns of a server that goes with its queue half
+// fetched, which is no matter of these cases: they fetch whole queues.)
 void expect_fetch_takes(Features flags, std::uint64_t good_addr, std::uint64_t bad_addr,
                         Where where = Where::current())
 {
     Driver driver;
-    const auto device = driver.make({.flags = flags});
+    const auto device = driver.make({.queue_depth = 1, .flags = flags});
     Server server(device);
     const auto kind = uapi::to_string(flags);
     expect_error(EINVAL, server.io(IoNr::fetch_req, with_addr(server.cmd(0, 0), bad_addr)),
@@ -66,7 +67,7 @@ CASE("UBLK-IO-FETCH-002", contract,
     const auto addr = reinterpret_cast<std::uintptr_t>(&word);
     expect_fetch_takes({}, addr, 0);
     Driver driver;
-    const auto device = driver.make({.flags = Feature::need_get_data});
+    const auto device = driver.make({.queue_depth = 2, .flags = Feature::need_get_data});
     Server server(device);
     server.expect_accepted(IoNr::fetch_req, with_addr(server.cmd(0, 0), 0), "NEED_GET_DATA, no buffer");
     server.expect_accepted(IoNr::fetch_req, server.cmd(0, 1), "NEED_GET_DATA, a buffer");
@@ -85,7 +86,7 @@ CASE("UBLK-IO-FETCH-003", contract, "FETCH without copying brings no buffer")
 CASE("UBLK-IO-FETCH-004", contract, "FETCH does not look at the buffer")
 {
     Driver driver;
-    const auto device = driver.make();
+    const auto device = driver.make({.queue_depth = 2});
     Server server(device);
     const GuardedPages pages;
     server.expect_accepted(IoNr::fetch_req, with_addr(server.cmd(0, 0), 1), "address 1");
@@ -182,6 +183,7 @@ CASE("UBLK-IO-FETCH-010", contract, "Whoever has the file may FETCH, and its thr
     expect_error(per_tag ? EINVAL : EBUSY, by_us(0), "our COMMIT of the other's tag");
     expect_error(per_tag ? EBUSY : EINVAL, by_other(IoNr::commit_and_fetch_req, 0),
                  "the other's COMMIT of its tag");
+    expect_ok(device.stop(), "STOP_DEV"); // gives both tags back before either thread ends
 }
 
 CASE("UBLK-IO-FETCH-011", contract,

@@ -68,7 +68,7 @@ CASE("UBLK-IO-GEN-001", contract, "I/O commands fit 64-byte submission entries")
 CASE("UBLK-IO-GEN-002", contract, "An opcode of another type than ublk's is not supported")
 {
     Driver driver;
-    const auto device = driver.make();
+    const auto device = driver.make({.queue_depth = 1});
     Server server(device);
     for (const char type : {'t', 'v', '\xff'}) {
         const auto op = uapi::encode_opcode(uapi::Direction::read_write, type,
@@ -81,7 +81,7 @@ CASE("UBLK-IO-GEN-002", contract, "An opcode of another type than ublk's is not 
 CASE("UBLK-IO-GEN-003", contract, "A queue or a tag that the device does not have is refused")
 {
     Driver driver;
-    const auto device = driver.make({.nr_hw_queues = 2});
+    const auto device = driver.make({.nr_hw_queues = 2, .queue_depth = 1});
     Server server(device);
     for (const auto nr : {IoNr::fetch_req, IoNr::commit_and_fetch_req}) {
         auto cmd = server.cmd(0, 0);
