@@ -5,6 +5,7 @@
 #include <fstream>
 #include <linux/netlink.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -118,6 +119,20 @@ void send_fetch(wire::Ring& ring, int char_fd, unsigned tag, const void* buffer,
                   user_data);
     if (const int res = ring.submit(); res < 0)
         fail("io_uring_enter takes the command", result_text(res));
+}
+
+void in_pid_namespace(const std::function<void()>& body, Where where)
+{
+    // Only children of the process that unshares are in the namespace.
+    Child outer([&](Child&) {
+        expect_ok(sys(::unshare(CLONE_NEWPID)), "a new pid namespace");
+        Child inner([&](Child&) {
+            body();
+            return 0;
+        });
+        return inner.join();
+    });
+    expect_eq(0, outer.join(where), "exit of the process in the pid namespace", where);
 }
 
 BadPage::BadPage() : page_(::mmap(nullptr, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))

@@ -62,6 +62,10 @@ long control_served(Server& server, CtrlNr nr, std::uint64_t data = 0, Where whe
 void send_fetch(ublk::wire::Ring& ring, int char_fd, unsigned tag, const void* buffer,
                 std::uint64_t user_data);
 
+// Runs `body` in a process of its own that is number 1 of a new pid namespace; what it expects, it expects of
+// the case.
+void in_pid_namespace(const std::function<void()>& body, Where where = Where::current());
+
 // A page that no access may touch: an address that every copy faults on.
 class BadPage {
   public:

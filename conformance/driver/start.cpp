@@ -7,7 +7,6 @@
 #include <csignal>
 #include <fstream>
 #include <optional>
-#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -145,6 +144,17 @@ CASE("UBLK-START-006", contract,
     expect_error(EINVAL, device.start(static_cast<pid_t>(thread.result())), "START_DEV with a thread's id");
     expect_true(device.state() == DevState::dead, "the state is DEAD");
     expect_ok(start_served(server), "START_DEV with the server's pid");
+    if (kernel_version() < ublk::uapi::KernelVersion{6, 18, 0})
+        return;
+    const auto inner = driver.make();
+    in_pid_namespace([&] {
+        Driver own;
+        const Device same(own, inner.added());
+        Server inside(same);
+        make_ready(same, inside);
+        expect_eq(1, ::getpid(), "own pid");
+        expect_ok(start_served(inside, 1), "START_DEV with the pid that its issuer's namespace has");
+    });
 }
 
 CASE("UBLK-START-007", contract,
