@@ -29,7 +29,6 @@ constexpr std::array patterns{
     Pattern{"BUG: scheduling while atomic", Complaint::warning},
     Pattern{"BUG: workqueue lockup", Complaint::warning},
     Pattern{"BUG: soft lockup", Complaint::warning},
-    Pattern{"watchdog: ", Complaint::warning},
     Pattern{"BUG: using ", Complaint::warning},
     Pattern{"BUG: MAX_LOCK", Complaint::warning},
     Pattern{"BUG: ", Complaint::oops},

@@ -78,7 +78,8 @@ std::string must_run(const std::vector<std::string>& arguments, Where where)
     auto finished = run_program(arguments);
     if (finished.status != 0)
         fail(fmt::format("{} exits with 0", arguments.front()),
-             fmt::format("{}: {}", finished.status, finished.output.substr(0, 500)), where);
+             fmt::format("{}: {}", finished.status, finished.output.substr(0, finished.output.find('\n'))),
+             where);
     count_check();
     return std::move(finished.output);
 }
