@@ -162,11 +162,16 @@ std::expected<RunDir, std::string> RunDir::create(const fs::path& out, std::stri
         name = fmt::format("{}-{}", wanted, n);
     }
     const auto fd = open_events(out / name, O_CREAT | O_EXCL);
-    if (!fd)
+    if (!fd) {
+        fs::remove_all(out / name, error);
         return std::unexpected{fd.error()};
+    }
     RunDir run{out / name, *fd};
-    if (auto linked = link_latest(out, name); !linked)
+    run.latest_before_ = fs::read_symlink(out / "latest", error); // empty when there is none
+    if (auto linked = link_latest(out, name); !linked) {
+        run.discard();
         return std::unexpected{linked.error()};
+    }
     return run;
 }
 
@@ -187,13 +192,31 @@ std::expected<RunDir, std::string> RunDir::resume(const fs::path& folder, Folded
     return run;
 }
 
-RunDir::RunDir(RunDir&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+RunDir::RunDir(RunDir&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)),
+      latest_before_(std::move(other.latest_before_))
+{
+}
 
 RunDir& RunDir::operator=(RunDir&& other) noexcept
 {
     std::swap(path_, other.path_);
     std::swap(fd_, other.fd_);
+    std::swap(latest_before_, other.latest_before_);
     return *this;
+}
+
+void RunDir::discard()
+{
+    const auto out = path_.parent_path();
+    std::error_code ignored; // what cannot be removed is a folder without a report
+    fs::remove_all(path_, ignored);
+    if (fs::read_symlink(out / "latest", ignored) != path_.filename())
+        return;
+    if (latest_before_.empty() || !fs::exists(out / latest_before_, ignored))
+        fs::remove(out / "latest", ignored);
+    else [[maybe_unused]]
+        const auto linked = link_latest(out, latest_before_.string());
 }
 
 RunDir::~RunDir()

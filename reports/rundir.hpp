@@ -42,11 +42,16 @@ class RunDir {
     // Folds events.jsonl and writes the reports. May be called again, also after an interrupt.
     std::expected<Folded, std::string> finish() const;
 
+    // Removes a folder of create() with all that is in it: a run that judged nothing is none. `out`/latest
+    // points to what it pointed to before, unless another run has taken it since.
+    void discard();
+
   private:
     RunDir(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
 
     std::filesystem::path path_;
     int fd_ = -1; // events.jsonl, O_APPEND, locked
+    std::filesystem::path latest_before_{};
 };
 
 // Reads the events of a run's folder, without a lock: a run that is going on can be looked at.

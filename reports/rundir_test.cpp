@@ -75,6 +75,28 @@ TEST_F(RunDirTest, TheNameIsTheTimeAndTheVersion)
     EXPECT_EQ(run_folder_name(some_time, ""), "2026-11-24T101500-unknown");
 }
 
+TEST_F(RunDirTest, ADiscardedRunLeavesNothingAndLatestIsWhatItWas)
+{
+    create("7.2").discard();
+    EXPECT_THAT(names_in(top_ / "out"), testing::IsEmpty());
+
+    const auto kept = create("7.3").path();
+    auto gone = create("7.4");
+    ASSERT_TRUE(gone.append(ended("A", Verdict::pass)));
+    gone.discard();
+    EXPECT_FALSE(fs::exists(gone.path()));
+    EXPECT_EQ(fs::read_symlink(top_ / "out/latest"), kept.filename());
+}
+
+TEST_F(RunDirTest, ADiscardedRunLeavesTheLinkOfALaterOne)
+{
+    const auto kept = create("7.2").path();
+    auto gone = create("7.3");
+    const auto later = create("7.4").path();
+    gone.discard();
+    EXPECT_EQ(fs::read_symlink(top_ / "out/latest"), later.filename());
+}
+
 TEST_F(RunDirTest, TwoRunsInOneSecondHaveTheirOwnFoldersAndLatestIsTheSecond)
 {
     const auto first = create();

@@ -88,6 +88,8 @@ std::uint64_t fio(const Serving& server, const Setup& setup, const Load& load, b
 
 void fio_case(const Setup& setup, const Load& load)
 {
+    if (!has_program("fio"))
+        skip("needs fio: install it where ublkcheck runs");
     Serving server(serve_arguments(setup, 16));
     expect_true(fio(server, setup, load, false) > 0, "fio wrote something");
     drop_caches();
@@ -185,7 +187,7 @@ void expect_tree(const fs::path& root, const Contents& contents)
 void ext4_case(const Setup& setup)
 {
     if (!has_program("mkfs.ext4"))
-        skip("needs mkfs.ext4 in the guest");
+        skip("needs mkfs.ext4: install e2fsprogs where ublkcheck runs");
     const char* where = "/mnt";
     Serving server(serve_arguments(setup, 48));
     must_run({"mkfs.ext4", "-q", "-F", server.disk()});

@@ -14,6 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::array<const char*, 3> optional_programs{"fio", "mkfs.ext4", "e2fsck"};
+
 // ublk_drv.ko, ublk_drv.ko.xz, ...
 bool is_driver(const fs::path& module)
 {
@@ -44,6 +46,9 @@ vm::Result<void> check_driver(const fs::path& driver, const vm::Kernel& kernel)
 
 vm::Result<std::vector<fs::path>> guest_modules(const vm::Kernel& kernel, const fs::path& driver)
 {
+    if (!driver.empty())
+        if (auto checked = check_driver(driver, kernel); !checked)
+            return std::unexpected(checked.error());
     // Without these there is no conversation and nothing to judge; some kernels have them built in.
     const std::array<std::string, 3> needed{"virtio_pci", "virtio_console", "ublk_drv"};
     auto modules = vm::module_closure(kernel, needed);
@@ -60,8 +65,6 @@ vm::Result<std::vector<fs::path>> guest_modules(const vm::Kernel& kernel, const 
         }
     }
     if (!driver.empty()) {
-        if (auto checked = check_driver(driver, kernel); !checked)
-            return std::unexpected(checked.error());
         const auto packaged = std::ranges::find_if(*modules, is_driver);
         if (packaged == modules->end())
             return vm::usage_error(fmt::format("--driver {}: {} has ublk_drv built in, it cannot be replaced",
@@ -73,6 +76,15 @@ vm::Result<std::vector<fs::path>> guest_modules(const vm::Kernel& kernel, const 
 
 } // namespace
 
+std::vector<std::string> missing_programs()
+{
+    std::vector<std::string> missing;
+    for (const auto* program : optional_programs)
+        if (!vm::find_program(program))
+            missing.emplace_back(program);
+    return missing;
+}
+
 vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions& options, const fs::path& out)
 {
     const auto modules = guest_modules(kernel, options.driver);
@@ -80,7 +92,14 @@ vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions&
         return std::unexpected(modules.error());
     vm::InitramfsSpec spec;
     spec.init = options.programs / "ublkcheck-guest";
-    spec.programs = {options.programs / "ublk-serve", "fio", "mkfs.ext4"};
+    spec.programs = {options.programs / "ublk-serve"};
+    for (const auto& program : {spec.init, spec.programs.front()})
+        if (!vm::find_program(program))
+            return vm::unavailable(
+                fmt::format("{} is not there: build it beside ublkcheck (make build)", program.string()));
+    for (const auto* program : optional_programs)
+        if (const auto found = vm::find_program(program))
+            spec.programs.push_back(*found);
     spec.modules = *modules;
     return vm::write_initramfs(spec, out);
 }

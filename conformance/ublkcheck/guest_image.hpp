@@ -5,6 +5,8 @@
 #include "vm/kernel.hpp"
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace conformance {
 
@@ -13,7 +15,10 @@ struct GuestOptions {
     std::filesystem::path driver;   // a ublk_drv module to use in place of the kernel's; empty: the kernel's
 };
 
-// Writes the initramfs. Errors: a program that this machine or build lacks, a driver that is no module, was
+// Programs that cases start and skip without: fio, mkfs.ext4, e2fsck. Those that this machine lacks.
+std::vector<std::string> missing_programs();
+
+// Writes the initramfs. Errors: our own programs are not beside ublkcheck; a driver that is no module, was
 // built for another kernel, or is not ublk_drv.
 vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions& options,
                                    const std::filesystem::path& out);

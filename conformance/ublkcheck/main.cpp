@@ -21,6 +21,12 @@ int main(int argc, char** argv)
     conformance::add_list_commands(app, exit_code);
     conformance::add_kernels_command(app, exit_code);
     conformance::add_report_command(app, exit_code);
+    conformance::add_doctor_command(app, exit_code);
+    if (argc > 1 && argv[1][0] != '-' &&
+        app.get_subcommands([&](const CLI::App* command) { return command->check_name(argv[1]); }).empty()) {
+        fmt::print(stderr, "ublkcheck: there is no command '{}'; `ublkcheck --help` lists them\n", argv[1]);
+        return reports::exit_usage;
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp& e) {
@@ -30,7 +36,9 @@ int main(int argc, char** argv)
     } catch (const CLI::CallForVersion& e) {
         return app.exit(e);
     } catch (const CLI::ParseError& e) {
-        fmt::print(stderr, "ublkcheck: {}\nTry `ublkcheck --help`.\n", e.what());
+        const auto chosen = app.get_subcommands();
+        fmt::print(stderr, "ublkcheck: {}; `ublkcheck {}--help` lists what there is\n", e.what(),
+                   chosen.empty() ? "" : chosen.front()->get_name() + " ");
         return reports::exit_usage;
     } catch (const std::exception& e) {
         fmt::print(stderr, "ublkcheck: {}\n", e.what());

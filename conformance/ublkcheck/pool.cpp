@@ -56,6 +56,16 @@ class Queue {
         from_back ? cases_.pop_back() : cases_.pop_front();
         return c;
     }
+    void give_back(const Case* c)
+    {
+        const std::scoped_lock lock(mutex_);
+        cases_.push_front(c);
+    }
+    bool empty()
+    {
+        const std::scoped_lock lock(mutex_);
+        return cases_.empty();
+    }
 
   private:
     std::mutex mutex_;
@@ -69,7 +79,7 @@ struct Shared {
     Queue queue;
     std::mutex mutex;
     std::vector<double> restores;
-    std::optional<vm::Error> broken; // no machine could be had any more
+    std::optional<vm::Error> broken; // why some worker has no machine
     std::filesystem::path saved_state;
 
     void say(const reports::Event& event)
@@ -95,11 +105,12 @@ class Worker {
                 return;
             auto result = run_case(*c);
             if (result && shared_.stop)
-                return; // interrupted in the middle: no verdict
-            if (!result) {
+                return;    // interrupted in the middle: no verdict
+            if (!result) { // no machine for this worker: the others may have one
+                shared_.queue.give_back(c);
+                shared_.note(fmt::format("worker {} has no machine: {}", index_, result.error().message));
                 const std::scoped_lock lock(shared_.mutex);
-                if (!shared_.broken)
-                    shared_.broken = result.error();
+                shared_.broken = result.error();
                 return;
             }
             result->worker = static_cast<int>(index_);
@@ -255,14 +266,12 @@ vm::Result<vm::Machine> boot_first(const PoolOptions& options, Shared& shared)
         if (shared.stop)
             return vm::unavailable("interrupted while the machine booted");
         if (Clock::now() - started > boot_limit)
-            return vm::unavailable(fmt::format("the kernel did not come up within {} s; its console is in {}",
-                                               boot_limit.count(), (spec.work_dir / "console.log").string()));
+            return vm::unavailable(fmt::format("the kernel did not come up within {} s", boot_limit.count()));
         const auto read = machine->read_line(200ms);
         if (read.kind == vm::ReadOutcome::Kind::timeout)
             continue;
         if (read.kind != vm::ReadOutcome::Kind::line)
-            return vm::unavailable(fmt::format("the kernel did not boot: {}; its console is in {}", read.text,
-                                               (spec.work_dir / "console.log").string()));
+            return vm::unavailable(fmt::format("the kernel did not boot: {}", read.text));
         const auto event = reports::decode(read.text);
         if (!event || !std::holds_alternative<reports::GuestReady>(*event))
             continue;
@@ -291,17 +300,21 @@ vm::Result<void> run_cases(const PoolOptions& options, const std::vector<const C
     const auto jobs =
         std::clamp<unsigned>(options.jobs, 1, static_cast<unsigned>(std::max<std::size_t>(cases.size(), 1)));
     {
-        std::vector<std::jthread> threads;
-        for (unsigned i = 1; i < jobs; ++i)
-            threads.emplace_back([&shared, i] { Worker(shared, i, std::nullopt).run(); });
-        Worker(shared, 0, std::move(*first)).run();
+        Worker zero(shared, 0, std::move(*first));
+        {
+            std::vector<std::jthread> threads;
+            for (unsigned i = 1; i < jobs; ++i)
+                threads.emplace_back([&shared, i] { Worker(shared, i, std::nullopt).run(); });
+            zero.run();
+        }
+        zero.run(); // what a worker without a machine gave back too late
     }
     if (!shared.restores.empty()) {
         std::ranges::sort(shared.restores);
         sink(reports::TimingTaken{{"restore (median)", shared.restores[shared.restores.size() / 2]}});
         sink(reports::TimingTaken{{"restore (slowest)", shared.restores.back()}});
     }
-    if (shared.broken)
+    if (shared.broken && !shared.queue.empty())
         return std::unexpected(*shared.broken);
     return {};
 }

@@ -1,24 +1,17 @@
 // `ublkcheck run`: judges kernels.
-#include "conformance/known/known.hpp"
 #include "conformance/ublkcheck/commands.hpp"
-#include "conformance/ublkcheck/guest_image.hpp"
-#include "conformance/ublkcheck/plan.hpp"
-#include "conformance/ublkcheck/pool.hpp"
+#include "conformance/ublkcheck/kernel_run.hpp"
 #include "reports/results_json.hpp"
-#include "reports/rundir.hpp"
-#include "reports/terminal.hpp"
-#include "vm/accel.hpp"
-#include "vm/kernel.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <set>
-#include <thread>
 #include <unistd.h>
 
 namespace conformance {
@@ -28,244 +21,85 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-std::atomic<bool> interrupted = false;
-
 void on_signal(int)
 {
     // A second signal ends the program at once; the report is then written by --resume or `report`.
     if (interrupted.exchange(true))
-        ::_exit(130);
-}
-
-struct RunOptions {
-    std::vector<std::string> kernels;
-    PlanOptions plan;
-    std::string driver, isolation = "case", accel = "auto", out = "out", json, resume;
-    vm::KernelOptions packages;
-    unsigned jobs = 0, memory_mib = 512;
-    double timeout_scale = 1;
-    bool strict = false, timings = false, resuming = false;
-    std::string command; // as typed
-};
-
-struct Failed {
-    int exit_code;
-    std::string message;
-};
-template <typename T>
-using Expected = std::expected<T, Failed>;
-
-std::unexpected<Failed> failed(const vm::Error& error)
-{
-    return std::unexpected(Failed{
-        error.kind == vm::Error::Kind::usage ? reports::exit_usage : reports::exit_no_run, error.message});
-}
-std::unexpected<Failed> failed(int exit_code, std::string message)
-{
-    return std::unexpected(Failed{exit_code, std::move(message)});
-}
-
-fs::path program_directory()
-{
-    std::error_code ec;
-    return fs::read_symlink("/proc/self/exe", ec).parent_path();
+        ::_exit(reports::exit_unexpected);
 }
 
 // As typed, for the report.
 std::string command_line()
 {
     std::ifstream file("/proc/self/cmdline");
-    std::string text(std::istreambuf_iterator<char>(file), {});
-    if (!text.empty() && text.back() == '\0')
-        text.pop_back();
-    std::ranges::replace(text, '\0', ' ');
-    return text;
+    std::vector<std::string> words;
+    for (std::string word; std::getline(file, word, '\0');)
+        words.push_back(std::move(word));
+    return shell_text(words);
 }
-
-double seconds_since(Clock::time_point start)
-{
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Judges one kernel and leaves its folder.
-class KernelRun {
-  public:
-    KernelRun(const RunOptions& options, const vm::Kernel& kernel, reports::RunDir dir,
-              reports::Terminal& terminal, Clock::time_point asked)
-        : options_(options), kernel_(kernel), dir_(std::move(dir)), terminal_(terminal), asked_(asked)
-    {
-        const auto version = parse_version(kernel.release);
-        version_ = version.value_or(ublk::uapi::KernelVersion{});
-    }
-
-    // The folded result; planned cases that have a verdict in `so_far` are not run again.
-    Expected<reports::RunResult> run(const std::vector<const Case*>& plan, const reports::Folded& so_far)
-    {
-        std::set<std::string> done;
-        for (const auto& result : so_far.run.cases)
-            done.insert(result.id);
-        std::vector<const Case*> left;
-        std::ranges::copy_if(plan, std::back_inserter(left),
-                             [&](const Case* c) { return !done.contains(c->id); });
-
-        auto machine = prepare(left.size());
-        if (!machine)
-            return std::unexpected(machine.error());
-        if (auto opened = open_run(plan); !opened)
-            return std::unexpected(opened.error());
-        started_ = Clock::now();
-        terminal_.begin(plan.size(), plan.size() - left.size(), options_.strict);
-        const auto judged =
-            left.empty()
-                ? vm::Result<void>{}
-                : run_cases(*machine, left, [&](const reports::Event& event) { take(event); }, interrupted);
-        record(reports::RunEnded{.complete = judged.has_value() && !interrupted,
-                                 .seconds = seconds_since(started_)});
-        auto folded = dir_.finish();
-        if (!folded)
-            return failed(reports::exit_no_run, folded.error());
-        terminal_.finish(folded->run, dir_.path().string());
-        if (options_.timings)
-            terminal_.timings(folded->run);
-        if (!judged && !interrupted)
-            return failed(judged.error());
-        if (!trouble_.empty())
-            return failed(reports::exit_no_run, trouble_);
-        return std::move(folded->run);
-    }
-
-    const fs::path& folder() const { return dir_.path(); }
-
-  private:
-    Expected<PoolOptions> prepare(std::size_t cases)
-    {
-        const auto work = dir_.path() / "machine";
-        std::error_code ec;
-        fs::create_directories(work, ec);
-        const auto initramfs = work / "initramfs";
-        const auto started = Clock::now();
-        if (auto written = write_guest_image(
-                kernel_, {.programs = program_directory(), .driver = options_.driver}, initramfs);
-            !written)
-            return failed(written.error());
-        early_.push_back({"initramfs", seconds_since(started)});
-
-        const auto request = options_.accel == "kvm"   ? vm::AccelRequest::kvm
-                             : options_.accel == "tcg" ? vm::AccelRequest::tcg
-                                                       : vm::AccelRequest::automatic;
-        const auto accel = vm::choose_accel(request, kernel_.image, initramfs, vm::Cache::default_root());
-        if (!accel)
-            return failed(accel.error());
-        const auto qemu = vm::find_qemu();
-        if (!qemu)
-            return failed(qemu.error());
-        const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-        PoolOptions pool;
-        pool.jobs = std::clamp<unsigned>(options_.jobs != 0 ? options_.jobs : cores, 1,
-                                         static_cast<unsigned>(std::max<std::size_t>(cases, 1)));
-        pool.isolation = options_.isolation == "none" ? Isolation::none : Isolation::each;
-        pool.timeout_scale = options_.timeout_scale;
-        pool.machine = {.image = kernel_.image,
-                        .initramfs = initramfs,
-                        .work_dir = work,
-                        .memory_mib = options_.memory_mib,
-                        .accel = accel->accel,
-                        .sig_enforce = kernel_.sig_enforce};
-        machine_text_ = fmt::format("QEMU {}, {}, {} worker{}", qemu->version, accel->why, pool.jobs,
-                                    pool.jobs == 1 ? "" : "s");
-        terminal_.status("machine", machine_text_);
-        return pool;
-    }
-
-    Expected<void> open_run(const std::vector<const Case*>& plan)
-    {
-        reports::RunStarted start{.started = fmt::format("{}", now_text()),
-                                  .command = options_.command,
-                                  .machine = machine_text_,
-                                  .kernel = {.release = kernel_.release, .source = kernel_.source},
-                                  .strict = options_.strict};
-        for (const auto* c : plan)
-            start.planned.push_back(c->id);
-        if (auto written = dir_.append(start); !written)
-            return failed(reports::exit_no_run, written.error());
-        for (const auto& timing : early_)
-            record(reports::TimingTaken{timing});
-        return {};
-    }
-
-    static std::string now_text()
-    {
-        const std::time_t now = std::time(nullptr);
-        std::tm utc{};
-        ::gmtime_r(&now, &utc);
-        char text[32];
-        std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-        return text;
-    }
-
-    // One at a time, from the pool's threads.
-    void take(reports::Event event)
-    {
-        if (auto* ended = std::get_if<reports::CaseEnded>(&event)) {
-            auto& result = ended->result;
-            if (result.suite != "selftest")
-                apply_known(result, version_, known_defects());
-            if (result.verdict != reports::Verdict::pass && result.verdict != reports::Verdict::skip)
-                result.again = fmt::format("ublkcheck run --kernel {} --case {}{}", kernel_.typed, result.id,
-                                           options_.driver.empty() ? "" : " --driver " + options_.driver);
-            if (!first_) {
-                first_ = true;
-                record(reports::TimingTaken{{"first verdict, from the command", seconds_since(asked_)}});
-            }
-            record(event);
-            terminal_.ended(result, seconds_since(started_));
-            return;
-        }
-        if (const auto* note = std::get_if<reports::HarnessNote>(&event))
-            terminal_.note(note->message);
-        if (const auto* ready = std::get_if<reports::GuestReady>(&event)) {
-            for (const auto& line : ready->boot_log)
-                terminal_.note("at boot: " + line);
-        }
-        record(event);
-        terminal_.tick(seconds_since(started_));
-    }
-
-    void record(const reports::Event& event)
-    {
-        if (auto written = dir_.append(event); !written && trouble_.empty()) {
-            trouble_ = written.error();
-            interrupted = true; // there is no point in judging what cannot be kept
-        }
-    }
-
-    const RunOptions& options_;
-    const vm::Kernel& kernel_;
-    reports::RunDir dir_;
-    reports::Terminal& terminal_;
-    Clock::time_point asked_, started_;
-    ublk::uapi::KernelVersion version_;
-    std::vector<reports::Timing> early_;
-    std::string machine_text_, trouble_;
-    bool first_ = false;
-};
 
 vm::Progress progress(reports::Terminal& terminal)
 {
     return {.note = [&terminal](std::string_view line) { terminal.status("kernel", line); }};
 }
 
-int conclude(const RunOptions& options, const std::vector<reports::IndexEntry>& index, int code)
+// --json is written when all is over: that it cannot be must be known before.
+Expected<void> check_json(const std::string& file)
 {
-    if (index.size() > 1) {
-        if (auto written =
-                reports::write_whole(fs::path(options.out) / "index.json", reports::index_json(index));
-            !written) {
-            fmt::print(stderr, "ublkcheck run: {}\n", written.error());
-            return reports::exit_no_run;
-        }
+    if (file.empty())
+        return {};
+    std::error_code ec;
+    const auto folder = fs::absolute(file).parent_path();
+    if (fs::is_directory(file, ec) || !fs::is_directory(folder, ec) || ::access(folder.c_str(), W_OK) != 0)
+        return failed(reports::exit_usage,
+                      fmt::format("--json {}: no file can be written there; give a file in a directory that "
+                                  "is there and writable",
+                                  file));
+    return {};
+}
+
+Expected<void> write_json(const std::string& file, const std::string& text)
+{
+    if (file.empty())
+        return {};
+    if (auto written = reports::write_whole(file, text); !written)
+        return failed(reports::exit_no_run, written.error());
+    return {};
+}
+
+// What a run over several kernels adds up to.
+struct Several {
+    std::vector<reports::IndexEntry> index;
+    std::string last_json;
+    std::optional<int> not_judged; // what the first kernel that was not judged would exit with
+};
+
+Expected<void> judge_one(const RunOptions& options, vm::KernelStore& store, const vm::KernelSpec& spec,
+                         const std::vector<const Case*>& plan, reports::Terminal& terminal,
+                         Clock::time_point asked, Several& several)
+{
+    const auto kernel = store.fetch(spec);
+    if (interrupted)
+        return failed(reports::exit_no_run, "interrupted while the kernel was made ready; run again");
+    if (!kernel)
+        return failed(kernel.error());
+    terminal.status("kernel", fmt::format("{}, {}", kernel->release, kernel->source));
+    if (!options.driver.empty())
+        terminal.status("driver", options.driver);
+    auto dir = reports::RunDir::create(options.out, kernel->typed, std::chrono::system_clock::now());
+    if (!dir)
+        return failed(reports::exit_no_run, dir.error());
+    if (auto saved = save_options(dir->path(), options, spec); !saved) {
+        dir->discard();
+        return saved;
     }
-    return code;
+    KernelRun run(options, *kernel, std::move(*dir), terminal, asked);
+    const auto result = run.run(plan, {});
+    if (!result)
+        return std::unexpected(result.error());
+    several.index.push_back(reports::index_entry(run.folder().filename().string(), *result));
+    several.last_json = reports::results_json(*result);
+    return {};
 }
 
 Expected<int> run_all(const RunOptions& options, const std::vector<const Case*>& plan,
@@ -274,79 +108,92 @@ Expected<int> run_all(const RunOptions& options, const std::vector<const Case*>&
     auto store = vm::KernelStore::open(options.packages, progress(terminal));
     if (!store)
         return failed(store.error());
-    std::string text;
-    for (const auto& part : options.kernels)
-        text += (text.empty() ? "" : " ") + part;
-    const auto specs = store->resolve(text);
+    const auto specs = store->resolve(fmt::format("{}", fmt::join(options.kernels, " ")));
+    if (interrupted)
+        return failed(reports::exit_no_run, "interrupted while the kernel was looked up; run again");
     if (!specs)
         return failed(specs.error());
-    std::vector<reports::IndexEntry> index;
-    int code = reports::exit_expected;
+    Several several;
     for (const auto& spec : *specs) {
-        const auto kernel = store->fetch(spec);
-        if (!kernel)
-            return failed(kernel.error());
-        terminal.status("kernel", fmt::format("{}, {}", kernel->release, kernel->source));
-        auto dir = reports::RunDir::create(options.out, kernel->typed, std::chrono::system_clock::now());
-        if (!dir)
-            return failed(reports::exit_no_run, dir.error());
-        KernelRun run(options, *kernel, std::move(*dir), terminal, asked);
-        auto result = run.run(plan, {});
-        if (!result)
-            return std::unexpected(result.error());
-        code = std::max(code, reports::exit_code(*result));
-        index.push_back(reports::index_entry(run.folder().filename().string(), *result));
-        if (!options.json.empty()) {
-            if (auto written = reports::write_whole(options.json, reports::results_json(*result)); !written)
-                return failed(reports::exit_no_run, written.error());
+        const auto judged = judge_one(options, *store, spec, plan, terminal, asked, several);
+        if (!judged && specs->size() == 1)
+            return std::unexpected(judged.error());
+        if (!judged) { // one kernel that cannot be had does not cost the others
+            fmt::print(stderr, "ublkcheck run: {}\n", judged.error().message);
+            several.not_judged = several.not_judged.value_or(judged.error().exit_code);
         }
         if (interrupted)
             break;
     }
-    return conclude(options, index, code);
+    const auto index = reports::index_json(several.index);
+    if (specs->size() > 1 && !several.index.empty())
+        if (auto written = write_json((fs::path(options.out) / "index.json").string(), index); !written)
+            return std::unexpected(written.error());
+    if (auto written = write_json(options.json, specs->size() > 1 ? index : several.last_json); !written)
+        return std::unexpected(written.error());
+    const int code = several.index.empty() ? reports::exit_no_run : reports::exit_code(several.index);
+    if (interrupted && several.index.size() < specs->size())
+        return reports::exit_unexpected; // cut off: kernels are left
+    return several.not_judged && code != reports::exit_unexpected ? *several.not_judged : code;
 }
 
-Expected<int> resume(RunOptions options, reports::Terminal& terminal, Clock::time_point asked)
+Expected<std::vector<const Case*>> plan_of(const fs::path& folder, const reports::RunResult& run)
 {
-    const fs::path folder =
-        options.resume.empty() ? fs::path(options.out) / "latest" : fs::path(options.resume);
-    reports::Folded so_far;
-    auto dir = reports::RunDir::resume(folder, so_far);
-    if (!dir)
-        return failed(reports::exit_usage, dir.error());
     std::vector<const Case*> plan;
-    for (const auto& id : so_far.run.planned) {
+    for (const auto& id : run.planned) {
         const auto* c = find_case(id);
         if (c == nullptr)
             return failed(
                 reports::exit_usage,
-                fmt::format("{}: it planned {}, which this build of ublkcheck does not have; run anew",
-                            folder.string(), id));
+                fmt::format(
+                    "--resume {}: it planned {}, which this build of ublkcheck does not have; run anew",
+                    folder.string(), id));
         plan.push_back(c);
     }
     if (plan.empty())
         return failed(reports::exit_usage,
-                      fmt::format("{}: no run was begun in it; run anew", folder.string()));
-    auto store = vm::KernelStore::open(options.packages, progress(terminal));
-    if (!store)
-        return failed(store.error());
-    const auto specs =
-        store->resolve(options.kernels.empty() ? so_far.run.kernel.release : options.kernels.front());
-    if (!specs)
-        return failed(specs.error());
-    const auto kernel = store->fetch(specs->front());
-    if (!kernel)
-        return failed(kernel.error());
-    if (kernel->release != so_far.run.kernel.release)
-        return failed(reports::exit_usage,
-                      fmt::format("{}: it judged {}, not {}; give that one as --kernel", folder.string(),
-                                  so_far.run.kernel.release, kernel->release));
-    options.strict = so_far.run.strict;
-    terminal.status("kernel", fmt::format("{}, {}", kernel->release, kernel->source));
-    KernelRun run(options, *kernel, std::move(*dir), terminal, asked);
-    const auto result = run.run(plan, so_far);
+                      fmt::format("--resume {}: no run was begun in it; run anew", folder.string()));
+    return plan;
+}
+
+Expected<int> resume(const RunOptions& now, reports::Terminal& terminal, Clock::time_point asked)
+{
+    const fs::path folder = now.resume.empty() ? fs::path(now.out) / "latest" : fs::path(now.resume);
+    reports::Folded so_far;
+    auto dir = reports::RunDir::resume(folder, so_far);
+    if (!dir)
+        return failed(reports::exit_usage, dir.error());
+    const auto plan = plan_of(folder, so_far.run);
+    if (!plan)
+        return std::unexpected(plan.error());
+    const auto options = saved_options(folder, now);
+    if (!options)
+        return std::unexpected(options.error());
+    vm::Kernel kernel{.release = so_far.run.kernel.release, .source = so_far.run.kernel.source};
+    if (!so_far.run.missing().empty()) { // else there is nothing to boot
+        auto store = vm::KernelStore::open(options->packages, progress(terminal));
+        if (!store)
+            return failed(store.error());
+        const auto specs = store->resolve(options->kernels.front());
+        if (!specs)
+            return failed(specs.error());
+        auto found = store->fetch(specs->front());
+        if (!found)
+            return failed(found.error());
+        if (found->release != kernel.release)
+            return failed(reports::exit_usage,
+                          fmt::format("--resume {}: it judged {}, and {} is {} now; run anew",
+                                      folder.string(), kernel.release, options->kernels.front(),
+                                      found->release));
+        kernel = std::move(*found);
+    }
+    terminal.status("kernel", fmt::format("{}, {}", kernel.release, kernel.source));
+    KernelRun run(*options, kernel, std::move(*dir), terminal, asked);
+    const auto result = run.run(*plan, so_far);
     if (!result)
         return std::unexpected(result.error());
+    if (auto written = write_json(now.json, reports::results_json(*result)); !written)
+        return std::unexpected(written.error());
     return reports::exit_code(*result);
 }
 
@@ -356,11 +203,13 @@ int run_command(RunOptions options)
     reports::Terminal terminal(std::cout, reports::detect_style(STDOUT_FILENO));
     struct sigaction action{};
     action.sa_handler = on_signal;
-    ::sigaction(SIGINT, &action, nullptr);
-    ::sigaction(SIGTERM, &action, nullptr);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        ::sigaction(signal, &action, nullptr);
 
     Expected<int> code = 0;
-    if (options.resuming) {
+    if (auto json = check_json(options.json); !json) {
+        code = std::unexpected(json.error());
+    } else if (options.resuming) {
         code = resume(options, terminal, asked);
     } else {
         if (options.kernels.empty())
@@ -372,6 +221,16 @@ int run_command(RunOptions options)
         return *code;
     fmt::print(stderr, "ublkcheck run: {}\n", code.error().message);
     return code.error().exit_code;
+}
+
+// CLI::Range lets "nan" through, which is in no range.
+std::string check_scale(const std::string& text)
+{
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    return end != text.c_str() && *end == '\0' && value >= 0.1 && value <= 100
+               ? ""
+               : fmt::format("'{}' is no number from 0.1 to 100", text);
 }
 
 } // namespace
@@ -401,7 +260,7 @@ void add_run_command(CLI::App& app, int& exit_code)
         ->check(CLI::Range(256, 65536))
         ->capture_default_str();
     run->add_option("--timeout-scale", o->timeout_scale, "multiplies every case's time limit")
-        ->check(CLI::Range(0.1, 100.0));
+        ->check(check_scale);
     run->add_option("--flavour", o->packages.flavour, "Debian's kernel flavour")
         ->check(CLI::IsMember({"cloud-amd64", "amd64"}))
         ->capture_default_str();
@@ -412,14 +271,19 @@ void add_run_command(CLI::App& app, int& exit_code)
             ->expected(0, 1);
     run->add_flag("--strict", o->strict, "a behaviour that differs fails the run");
     run->add_flag("--timings", o->timings, "print what the run spent its time on");
-    run->callback([o, resume_option, &exit_code] {
+    run->callback([o, run, resume_option, &exit_code] {
+        static const std::set<std::string> allowed_with_resume{"--resume", "--out", "--json", "--timings"};
         o->resuming = resume_option->count() > 0;
-        if (o->resuming && (!o->plan.cases.empty() || !o->plan.suites.empty() || !o->plan.shard.empty())) {
-            fmt::print(stderr, "ublkcheck run: --resume goes on with the plan of the interrupted run; leave "
-                               "--case, --suite and --shard out\n");
-            exit_code = reports::exit_usage;
-            return;
-        }
+        if (o->resuming)
+            for (const auto* option : run->get_options())
+                if (option->count() > 0 && !allowed_with_resume.contains(option->get_name())) {
+                    fmt::print(stderr,
+                               "ublkcheck run: --resume goes on with what the run was asked for; leave "
+                               "{} out\n",
+                               option->get_name());
+                    exit_code = reports::exit_usage;
+                    return;
+                }
         o->command = command_line();
         exit_code = run_command(*o);
     });

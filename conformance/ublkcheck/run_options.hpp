@@ -1,0 +1,54 @@
+// What a run was asked for, and what of it a repetition or --resume must be given again.
+#pragma once
+
+#include "conformance/ublkcheck/plan.hpp"
+#include "reports/result.hpp"
+#include "vm/error.hpp"
+#include "vm/kernel.hpp"
+
+#include <expected>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace conformance {
+
+struct RunOptions {
+    std::vector<std::string> kernels;
+    PlanOptions plan;
+    std::string driver, isolation = "case", accel = "auto", out = "out", json, resume;
+    vm::KernelOptions packages;
+    unsigned jobs = 0, memory_mib = 512;
+    double timeout_scale = 1;
+    bool strict = false, timings = false, resuming = false;
+    std::string command; // as typed
+};
+
+// Why a run could not go on, in one sentence, and what the program then exits with.
+struct Failed {
+    int exit_code;
+    std::string message;
+};
+template <typename T>
+using Expected = std::expected<T, Failed>;
+std::unexpected<Failed> failed(const vm::Error& error);
+std::unexpected<Failed> failed(int exit_code, std::string message);
+
+// One word of a shell command: quoted where a shell would read it as anything else.
+std::string shell_text(std::string_view word);
+std::string shell_text(std::span<const std::string> words);
+
+// The command that repeats one case on the same kernel, with the same driver and the same machine.
+std::string again_command(const RunOptions& options, const vm::Kernel& kernel, std::string_view id);
+
+// Keeps in a run's folder what --resume goes on with; `spec` is the kernel that this folder is about. Error:
+// the file cannot be written.
+Expected<void> save_options(const std::filesystem::path& folder, const RunOptions& options,
+                            const vm::KernelSpec& spec);
+// The options of the run in `folder`, with out, json and timings as in `now`. Errors: the file is damaged or
+// not there, the driver has changed since.
+Expected<RunOptions> saved_options(const std::filesystem::path& folder, const RunOptions& now);
+
+} // namespace conformance

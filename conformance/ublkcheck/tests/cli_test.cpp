@@ -1,0 +1,237 @@
+// The built program with bad input: its exit code, and one line on stderr that names the input. Boots
+// nothing and asks no network: every test has a cache of its own and a mirror that nobody serves.
+#include "vm/tests/kernel_fixture.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using vm_test::read;
+using vm_test::write;
+
+constexpr const char* release = "7.3.4+test-cloud-amd64";
+
+struct Ended {
+    int status = -1;
+    std::string out, err;
+};
+
+class CommandLine : public testing::Test {
+  protected:
+    // In the test's directory; `environment` is added to this process's.
+    Ended run(std::vector<std::string> arguments, const std::map<std::string, std::string>& environment = {})
+    {
+        arguments.insert(arguments.begin(), UBLKCHECK);
+        write(directory_ / "keys.gpg", "no keys");
+        std::vector<char*> argv;
+        for (auto& argument : arguments)
+            argv.push_back(argument.data());
+        argv.push_back(nullptr);
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            for (const auto& [name, value] : environment)
+                ::setenv(name.c_str(), value.c_str(), 1);
+            child(argv.data());
+        }
+        int status = 0;
+        EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+        return {.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status),
+                .out = read(directory_ / "stdout"),
+                .err = read(directory_ / "stderr")};
+    }
+
+    void expect_refused(const std::vector<std::string>& arguments, int status, const std::string& input,
+                        const std::map<std::string, std::string>& environment = {})
+    {
+        const auto ended = run(arguments, environment);
+        SCOPED_TRACE(testing::PrintToString(arguments));
+        EXPECT_EQ(ended.status, status);
+        EXPECT_THAT(ended.err, HasSubstr(input));
+        EXPECT_TRUE(ended.err.starts_with("ublkcheck")) << ended.err;
+        EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
+        for (const auto* folder : {"out", "blocked"})
+            if (fs::is_directory(directory_ / folder))
+                EXPECT_TRUE(fs::is_empty(directory_ / folder)) << "a run is left in " << folder;
+    }
+
+    // A kernel as far as ublkcheck looks before it boots one.
+    std::string image_and_modules(const vm_test::Files& modules = vm_test::module_files(release))
+    {
+        write(directory_ / "bzImage", vm_test::boot_image(release));
+        for (const auto& [path, text] : modules)
+            write(directory_ / "tree" / path, path.ends_with("modules.builtin")
+                                                  ? "kernel/virtio_pci.ko\nkernel/virtio_console.ko\n"
+                                                  : text);
+        return "bzImage:tree";
+    }
+
+    // A PATH whose QEMU only knows its version and then does `rest`.
+    std::string fake_qemu(const std::string& rest)
+    {
+        const auto fake = directory_ / "bin/qemu-system-x86_64";
+        write(fake,
+              "#!/bin/sh\n[ \"$1\" = --version ] && echo 'QEMU emulator version 7.2.22' && exit\n" + rest);
+        fs::permissions(fake, fs::perms::owner_all);
+        return (directory_ / "bin").string() + ":/usr/bin:/bin";
+    }
+
+    vm_test::TemporaryDirectory directory_;
+
+  private:
+    [[noreturn]] void child(char** argv)
+    {
+        const auto open = [](const fs::path& file, int to) {
+            ::dup2(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), to);
+        };
+        open(directory_ / "stdout", STDOUT_FILENO);
+        open(directory_ / "stderr", STDERR_FILENO);
+        ::setenv("UBLKCHECK_CACHE", (directory_ / "cache").c_str(), 0);
+        ::setenv("UBLKCHECK_APT_KEYRING", (directory_ / "keys.gpg").c_str(), 0);
+        ::setenv("UBLKCHECK_APT_MIRROR", "http://127.0.0.1:9/debian", 0);
+        if (::chdir(directory_.path().c_str()) == 0)
+            ::execv(argv[0], argv);
+        ::_exit(127);
+    }
+};
+
+TEST_F(CommandLine, UnknownCommandsAndOptionsAreUsageErrors)
+{
+    expect_refused({}, 2, "subcommand");
+    expect_refused({"frobnicate"}, 2, "frobnicate");
+    expect_refused({"run", "--frobnicate"}, 2, "--frobnicate");
+    expect_refused({"run", "7.3"}, 2, "7.3");
+    expect_refused({"explain", "UBLK-NOPE-001"}, 2, "UBLK-NOPE-001");
+    expect_refused({"list", "--suite", "nope"}, 2, "nope");
+    expect_refused({"report", "nowhere"}, 2, "nowhere");
+}
+
+TEST_F(CommandLine, ValuesOutOfRangeAreUsageErrors)
+{
+    const std::vector<std::array<std::string, 2>> wrong{
+        {"--jobs", "257"},          {"--jobs", "-1"},           {"--jobs", "many"},
+        {"--memory", "255"},        {"--memory", "65537"},      {"--timeout-scale", "0"},
+        {"--timeout-scale", "nan"}, {"--timeout-scale", "101"}, {"--isolation", "most"},
+        {"--accel", "warp"},        {"--flavour", "sweet"},     {"--shard", "3/2"},
+        {"--case", "NOPE-*"},       {"--suite", "nope"}};
+    for (const auto& [option, value] : wrong)
+        expect_refused({"run", option, value}, 2, value);
+}
+
+TEST_F(CommandLine, KernelsThatAreNoneAreNamed)
+{
+    write(directory_ / "junk.deb", "junk");
+    write(directory_ / "junk", "junk");
+    write(directory_ / "cut.deb", vm_test::whole_package(release).substr(0, 400));
+    fs::create_directory(directory_ / "empty");
+    expect_refused({"run", "--kernel", "seven"}, 2, "seven");
+    expect_refused({"run", "--kernel", ""}, 2, "KERNEL=");
+    expect_refused({"run", "--kernel", "nosuch.deb"}, 2, "nosuch.deb");
+    expect_refused({"run", "--kernel", "junk.deb"}, 3, "junk.deb");
+    expect_refused({"run", "--kernel", "cut.deb"}, 3, "cut.deb");
+    expect_refused({"run", "--kernel", "junk:empty"}, 2, "junk");
+    expect_refused({"run", "--kernel", "./empty"}, 2, "empty");
+    expect_refused({"run", "--kernel", "./nowhere"}, 2, "nowhere");
+    expect_refused({"kernels", "fetch", "seven"}, 2, "seven");
+}
+
+TEST_F(CommandLine, AKernelWithoutTheDriverIsNotRun)
+{
+    auto modules = vm_test::module_files(release);
+    std::erase_if(modules, [](const auto& module) { return module.first.contains("ublk_drv"); });
+    modules[std::string("usr/lib/modules/") + release + "/kernel/other.ko"] = vm_test::module_file(release);
+    expect_refused({"run", "--kernel", image_and_modules(modules)}, 3, release);
+}
+
+TEST_F(CommandLine, WithoutANetworkAnEmptyCacheIsTheEnd)
+{
+    for (const auto* kernel : {"7.3", "latest", "all"})
+        expect_refused({"run", "--kernel", kernel}, 3, "127.0.0.1:9");
+}
+
+TEST_F(CommandLine, AMirrorThatIsNoneIsNamed)
+{
+    expect_refused({"run"}, 2, "not a mirror", {{"UBLKCHECK_APT_MIRROR", "not a mirror"}});
+    expect_refused({"run"}, 2, "/no/keys.gpg", {{"UBLKCHECK_APT_KEYRING", "/no/keys.gpg"}});
+}
+
+TEST_F(CommandLine, ACacheThatCannotBeWrittenIsNamed)
+{
+    write(directory_ / "file", "in the way");
+    expect_refused({"run"}, 3, "file", {{"UBLKCHECK_CACHE", (directory_ / "file").string()}});
+}
+
+TEST_F(CommandLine, ADriverThatIsNoneIsNamedAndLeavesNoRun)
+{
+    const auto kernel = image_and_modules();
+    const std::map<std::string, std::string> qemu{{"PATH", fake_qemu("exit 1\n")}};
+    write(directory_ / "ublk_drv.ko", "junk");
+    write(directory_ / "other.ko", vm_test::module_file(release));
+    write(directory_ / "old/ublk_drv.ko", vm_test::module_file("6.1.0-old"));
+    expect_refused({"run", "--kernel", kernel, "--driver", "nowhere/ublk_drv.ko"}, 2, "nowhere/ublk_drv.ko",
+                   qemu);
+    expect_refused({"run", "--kernel", kernel, "--driver", "ublk_drv.ko"}, 2, "ublk_drv.ko", qemu);
+    expect_refused({"run", "--kernel", kernel, "--driver", "other.ko"}, 2, "other.ko", qemu);
+    expect_refused({"run", "--kernel", kernel, "--driver", "old/ublk_drv.ko"}, 2, "6.1.0-old", qemu);
+}
+
+TEST_F(CommandLine, AQemuThatEndsAtOnceIsNamedAndLeavesNoRun)
+{
+    const auto kernel = image_and_modules();
+    const std::map<std::string, std::string> broken{{"PATH", fake_qemu("echo 'I am broken' >&2\nexit 1\n")}};
+    expect_refused({"run", "--kernel", kernel, "--accel", "tcg"}, 3, "I am broken", broken);
+    write(directory_ / "bin/qemu-system-x86_64", "#!/bin/sh\nexit 1\n");
+    expect_refused({"run", "--kernel", kernel}, 3, "qemu-system-x86", broken);
+}
+
+TEST_F(CommandLine, AnOutThatCannotBeWrittenIsNamed)
+{
+    const auto kernel = image_and_modules();
+    write(directory_ / "file", "in the way");
+    expect_refused({"run", "--kernel", kernel, "--out", "file"}, 3, "file");
+    expect_refused({"run", "--kernel", kernel, "--out", "file/below"}, 3, "file/below");
+    expect_refused({"run", "--kernel", kernel, "--json", "nowhere/x.json"}, 2, "nowhere/x.json");
+    expect_refused({"list", "--json", "nowhere/x.json"}, 3, "nowhere/x.json");
+}
+
+TEST_F(CommandLine, ResumingWhatIsNoRunIsAUsageError)
+{
+    write(directory_ / "none/events.jsonl", "");
+    write(directory_ / "junk/events.jsonl", "junk\n");
+    expect_refused({"run", "--resume"}, 2, "out/latest");
+    expect_refused({"run", "--resume", "nowhere"}, 2, "nowhere");
+    expect_refused({"run", "--resume", "none"}, 2, "none");
+    expect_refused({"run", "--resume", "junk"}, 2, "junk");
+    expect_refused({"run", "--resume", "none", "--case", "X"}, 2, "--case");
+    expect_refused({"run", "--resume", "none", "--driver", "X"}, 2, "--driver");
+}
+
+TEST_F(CommandLine, DoctorSaysWhetherARunCouldStart)
+{
+    const auto good = run({"doctor", "--json", "doctor.json"});
+    const auto json = nlohmann::json::parse(read(directory_ / "doctor.json"));
+    EXPECT_EQ(good.status, json.at("could_run").get<bool>() ? 0 : 3);
+    EXPECT_GT(json.at("findings").size(), 10U);
+    EXPECT_EQ(good.err, "");
+
+    write(directory_ / "file", "in the way");
+    const auto bad = run({"doctor", "--out", "file"});
+    EXPECT_EQ(bad.status, 3);
+    EXPECT_THAT(bad.out, testing::ContainsRegex("out +missing: .*file"));
+}
+
+TEST_F(CommandLine, HelpAndVersionEndWithZero)
+{
+    for (const auto* option : {"--help", "--version"})
+        EXPECT_EQ(run({option}).status, 0) << option;
+    EXPECT_THAT(run({"run", "--help"}).out, HasSubstr("--resume"));
+}
+
+} // namespace
