@@ -57,8 +57,10 @@ void set_sysctl(const char* path, const char* value)
     std::ofstream(path) << value;
 }
 
-void load_modules()
+// What could not be loaded, as sentences.
+std::vector<std::string> load_modules()
 {
+    std::vector<std::string> failed;
     std::vector<fs::path> files;
     std::error_code ec;
     for (const auto& entry : fs::directory_iterator("/modules", ec))
@@ -67,8 +69,9 @@ void load_modules()
     for (const auto& file : files) {
         const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
         if (::syscall(SYS_finit_module, fd.get(), "", 0) != 0 && errno != EEXIST)
-            complain(fmt::format("loading {}: {}", file.filename().string(), std::strerror(errno)));
+            failed.push_back(fmt::format("loading {}: {}", file.filename().string(), std::strerror(errno)));
     }
+    return failed;
 }
 
 // The virtio-serial port by the name that the host gave it.
@@ -153,7 +156,9 @@ int be_init()
     KernelLog boot_log;
     if (boot_log.fd() >= 0)
         ::lseek(boot_log.fd(), 0, SEEK_SET);
-    load_modules();
+    const auto not_loaded = load_modules();
+    for (const auto& line : not_loaded)
+        complain(line);
 
     const Fd port = open_port();
     if (!port) {
@@ -161,6 +166,7 @@ int be_init()
         return 1;
     }
     auto ready = introduce();
+    ready.boot_log = not_loaded;
     while (const auto line = boot_log.next()) {
         if (line->complaint)
             ready.boot_log.push_back(line->text);

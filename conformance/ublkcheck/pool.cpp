@@ -253,37 +253,63 @@ class Worker {
     bool spoilt_ = false; // must not run another case, whatever the isolation
 };
 
-// Boots the first machine and saves it as soon as it says that it is ready.
-vm::Result<vm::Machine> boot_first(const PoolOptions& options, Shared& shared)
+// Boots a machine and waits until its guest is ready. Sets `worth_another` when the kernel died on the way,
+// which emulators bring about now and then.
+vm::Result<vm::Machine> boot_once(const vm::MachineSpec& spec, Shared& shared, bool& worth_another)
 {
-    auto spec = options.machine;
-    spec.work_dir /= "worker0";
     const auto started = Clock::now();
+    const auto console = (spec.work_dir / "console.log").string();
     auto machine = vm::Machine::boot(spec);
-    if (!machine)
-        return machine;
-    for (;;) {
+    while (machine) {
         if (shared.stop)
             return vm::unavailable("interrupted while the machine booted");
         if (Clock::now() - started > boot_limit)
-            return vm::unavailable(fmt::format("the kernel did not come up within {} s", boot_limit.count()));
+            return vm::unavailable(fmt::format("the kernel did not come up within {} s; its console is in {}",
+                                               boot_limit.count(), console));
         const auto read = machine->read_line(200ms);
         if (read.kind == vm::ReadOutcome::Kind::timeout)
             continue;
-        if (read.kind != vm::ReadOutcome::Kind::line)
-            return vm::unavailable(fmt::format("the kernel did not boot: {}", read.text));
+        worth_another = read.kind != vm::ReadOutcome::Kind::line;
+        if (worth_another)
+            return vm::unavailable(
+                fmt::format("the kernel did not boot: {}; its console is in {}", read.text, console));
         const auto event = reports::decode(read.text);
-        if (!event || !std::holds_alternative<reports::GuestReady>(*event))
+        const auto* ready = event ? std::get_if<reports::GuestReady>(&*event) : nullptr;
+        if (ready == nullptr)
             continue;
+        const auto driver = std::ranges::find_if(ready->boot_log, [](const auto& line) {
+            return line.contains("loading") && line.contains("ublk_drv");
+        });
+        if (driver != ready->boot_log.end())
+            return vm::unavailable("the kernel does not take the ublk driver: " + *driver);
         shared.say(reports::TimingTaken{{"boot", seconds_since(started)}});
         shared.say(*event);
         break;
     }
-    const auto saving = Clock::now();
-    if (auto saved = machine->save(); !saved)
-        return std::unexpected(saved.error());
-    shared.say(reports::TimingTaken{{"save", seconds_since(saving)}});
     return machine;
+}
+
+// The machine that all continue from, saved as soon as it is ready.
+vm::Result<vm::Machine> boot_first(const PoolOptions& options, Shared& shared)
+{
+    constexpr int attempts = 3;
+    for (int attempt = 1;; ++attempt) {
+        auto spec = options.machine;
+        spec.work_dir /= attempt == 1 ? "worker0" : fmt::format("worker0.boot{}", attempt);
+        bool worth_another = false;
+        auto machine = boot_once(spec, shared, worth_another);
+        if (!machine && worth_another && attempt < attempts) {
+            shared.note(machine.error().message + "; trying again");
+            continue;
+        }
+        if (!machine)
+            return machine;
+        const auto saving = Clock::now();
+        if (auto saved = machine->save(); !saved)
+            return std::unexpected(saved.error());
+        shared.say(reports::TimingTaken{{"save", seconds_since(saving)}});
+        return machine;
+    }
 }
 
 } // namespace
