@@ -21,7 +21,9 @@ conformance: ## judge kernels: KERNEL="6.12 7.3", ARGS="--case UBLK-CTRL-*"
 	    printf '%-10s %s\n' exit "$$code (0 nothing unexpected, 1 unexpected verdicts, 2 usage, 3 could not run)"; \
 	    exit $$code; }
 
-test: build ## everything that needs no kernel: unit tests, properties, fuzz corpora
+test: ## unit tests, properties, fuzz corpora, and the harness judged in a VM
+	@ci/setup build vm
+	@ci/build release
 	@ctest --test-dir build --output-on-failure --output-junit '$(CURDIR)/build/tests.xml' -j$(JOBS)
 
 build: ## build the programs into build/bin
@@ -52,7 +54,7 @@ tsan: ## the tests under ThreadSanitizer
 asan tsan:
 	@ci/setup build
 	@ci/build $@
-	@ctest --test-dir build-$@ --output-on-failure -j$(JOBS)
+	@ctest --test-dir build-$@ --output-on-failure -LE vm -j$(JOBS)
 
 fuzz-build: ## the libFuzzer programs, into build-fuzz/bin
 	@ci/setup build dev
