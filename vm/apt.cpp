@@ -146,6 +146,13 @@ std::string age_of(Clock::time_point then)
 
 Result<void> AptPackages::prepare(Suites suites)
 {
+    // apt does not end on a disk that is full: it tries for minutes. The lists of all suites take 60 MB at
+    // their height, a kernel's packages somewhat more.
+    constexpr std::uintmax_t needed = std::uintmax_t{150} << 20;
+    std::error_code unknown;
+    fs::create_directories(root_, unknown);
+    if (const auto space = fs::space(root_, unknown); !unknown && space.available < needed)
+        return std::unexpected(write_error(root_, std::make_error_code(std::errc::no_space_on_device)));
     auto mirror = find_debian_mirror();
     if (!mirror)
         return std::unexpected(mirror.error());

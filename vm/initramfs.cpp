@@ -13,6 +13,7 @@
 #include <sstream>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace fs = std::filesystem;
@@ -164,7 +165,11 @@ std::string write_archive(const Tree& tree, const fs::path& file)
     }
     if (code == ARCHIVE_OK)
         code = archive_write_close(writer.get());
-    return code == ARCHIVE_OK ? "" : archive_error_string(writer.get());
+    if (code == ARCHIVE_OK)
+        return "";
+    // libarchive only says "Write error".
+    const int error = archive_errno(writer.get());
+    return error > 0 ? std::generic_category().message(error) : archive_error_string(writer.get());
 }
 
 bool is_executable_file(const fs::path& path)
@@ -224,7 +229,9 @@ Result<void> write_initramfs(const InitramfsSpec& spec, const fs::path& out)
         why = code.message();
     }
     fs::remove(temporary, code);
-    return unavailable(fmt::format("initramfs {} cannot be written: {}", out.string(), why));
+    return unavailable(fmt::format("initramfs {} cannot be written: {}; free some space or choose another "
+                                   "folder for the run",
+                                   out.string(), why));
 }
 
 } // namespace vm

@@ -101,7 +101,7 @@ Finding look_at_memory()
     return mib >= wanted ? ok("memory", fmt::format("{} MiB available", mib))
                          : missing("memory",
                                    fmt::format("{} MiB available: a machine wants {}; end something, or take "
-                                               "--memory 256 --jobs 1",
+                                               "--memory 384 --jobs 1",
                                                mib, wanted),
                                    false);
 }

@@ -147,6 +147,10 @@ Expected<PoolOptions> KernelRun::prepare(std::size_t cases)
     const auto qemu = vm::find_qemu(); // first, because nothing is as often missing
     if (!qemu)
         return failed(qemu.error());
+    if (const auto memory = available_mib(); memory != 0 && options_.memory_mib > memory)
+        return failed(reports::exit_no_run,
+                      fmt::format("--memory {}: this machine has {} MiB left; give less, or end something",
+                                  options_.memory_mib, memory));
     const auto work = folder() / "machine";
     const auto initramfs = work / "initramfs";
     std::error_code ec;
@@ -162,7 +166,7 @@ Expected<PoolOptions> KernelRun::prepare(std::size_t cases)
         return failed(written.error());
     early_.push_back({"initramfs", seconds_since(started)});
     if (const auto missing = missing_programs(); !missing.empty())
-        terminal_.note(fmt::format("{} not on this machine: cases that need it are skipped; install fio and "
+        terminal_.note(fmt::format("not on this machine: {}; cases that need it are skipped, install fio and "
                                    "e2fsprogs",
                                    fmt::join(missing, ", ")));
 

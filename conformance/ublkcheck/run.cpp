@@ -86,7 +86,9 @@ Expected<void> judge_one(const RunOptions& options, vm::KernelStore& store, cons
     terminal.status("kernel", fmt::format("{}, {}", kernel->release, kernel->source));
     if (!options.driver.empty())
         terminal.status("driver", options.driver);
-    auto dir = reports::RunDir::create(options.out, kernel->typed, std::chrono::system_clock::now());
+    const bool packaged = spec.kind == vm::KernelSpec::Kind::packaged; // a path makes a poor name
+    auto dir = reports::RunDir::create(options.out, packaged ? kernel->typed : kernel->release,
+                                       std::chrono::system_clock::now());
     if (!dir)
         return failed(reports::exit_no_run, dir.error());
     if (auto saved = save_options(dir->path(), options, spec); !saved) {
@@ -257,7 +259,7 @@ void add_run_command(CLI::App& app, int& exit_code)
         ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
         ->capture_default_str();
     run->add_option("--memory", o->memory_mib, "MiB of each machine")
-        ->check(CLI::Range(256, 65536))
+        ->check(CLI::Range(384, 65536))
         ->capture_default_str();
     run->add_option("--timeout-scale", o->timeout_scale, "multiplies every case's time limit")
         ->check(check_scale);

@@ -117,7 +117,7 @@ TEST_F(CommandLine, ValuesOutOfRangeAreUsageErrors)
 {
     const std::vector<std::array<std::string, 2>> wrong{
         {"--jobs", "257"},          {"--jobs", "-1"},           {"--jobs", "many"},
-        {"--memory", "255"},        {"--memory", "65537"},      {"--timeout-scale", "0"},
+        {"--memory", "383"},        {"--memory", "65537"},      {"--timeout-scale", "0"},
         {"--timeout-scale", "nan"}, {"--timeout-scale", "101"}, {"--isolation", "most"},
         {"--accel", "warp"},        {"--flavour", "sweet"},     {"--shard", "3/2"},
         {"--case", "NOPE-*"},       {"--suite", "nope"}};
