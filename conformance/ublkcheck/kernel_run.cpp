@@ -78,8 +78,8 @@ Expected<reports::RunResult> KernelRun::run(const std::vector<const Case*>& plan
     } else if (const auto judged = judge(plan, left); !judged) {
         if (!first_ && done.empty())
             return std::unexpected(give_up(judged.error()));
-        fmt::print(stderr, "ublkcheck run: {}; what was judged is kept, --resume {} goes on with it\n",
-                   judged.error().message, shell_text(folder().string()));
+        fmt::print(stderr, "ublkcheck run: {}; what was judged is in {}\n", judged.error().message,
+                   folder().string());
     }
     auto folded = dir_.finish();
     if (!folded)

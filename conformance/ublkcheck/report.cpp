@@ -109,7 +109,7 @@ std::expected<int, std::string> report(const ReportArguments& arguments)
 void add_report_command(CLI::App& app, int& exit_code)
 {
     auto arguments = std::make_shared<ReportArguments>();
-    auto* command = app.add_subcommand("report", "Render a run again from its events");
+    auto* command = app.add_subcommand("report", "render a run again from its events");
     command->add_option("DIR", arguments->folder, "Folder of a run, or one with an index.json")
         ->capture_default_str();
     command->add_option("--json", arguments->json, "Write the result to this file, too");
