@@ -39,8 +39,10 @@ const std::vector<Arrow>& arrows()
         {"conformance/lockstep", {"ublk/uapi", "ublk/wire", "ublk/model", "conformance/driver", "reports"}},
         {"conformance/guest", {"ublk/uapi", "ublk/wire", "ublk/model", "conformance", "reports"}},
         {"conformance/observer", {"ublk/uapi"}},
-        // Servers, ours included, are processes and block devices.
-        {"conformance/server", {"ublk/uapi", "ublk/model", "conformance/observer", "reports"}},
+        // Servers, ours included, are processes and block devices. From the driver's suite comes only what any case
+        // is written in: CASE, expectations, file descriptors.
+        {"conformance/server",
+         {"ublk/uapi", "ublk/model", "conformance/observer", "conformance/driver", "reports"}},
         {"conformance/known", {"ublk/uapi", "reports"}},
         {"conformance/strength", {"conformance/known", "reports"}},
         // The one place that knows all the others.
