@@ -1,6 +1,6 @@
 // A program of its own: it replaces operator new to count what the queue loop allocates.
 #include "ublk/engine/queue_runner.hpp"
-#include "ublk/engine/tests/fake_queue.hpp"
+#include "ublk/engine/testing/fake_queue.hpp"
 
 #include <cstdlib>
 #include <gtest/gtest.h>

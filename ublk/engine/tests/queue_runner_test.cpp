@@ -1,6 +1,6 @@
 #include "ublk/engine/queue_runner.hpp"
 
-#include "ublk/engine/tests/fake_queue.hpp"
+#include "ublk/engine/testing/fake_queue.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -44,6 +44,11 @@ std::vector<uapi::IoDesc> mixed_requests(std::size_t count)
     for (std::size_t i = 0; i < count; ++i)
         requests.push_back(request(ops[i % ops.size()], i));
     return requests;
+}
+
+auto only(std::uint16_t refused)
+{
+    return [=](std::uint16_t tag) { return tag == refused ? -EINVAL : 0; };
 }
 
 QueueEnd run(FakeQueue& queue, ScriptedBackend& backend)
@@ -138,7 +143,7 @@ TEST(QueueRunner, FailsARequestThatDoesNotFitTheBufferWithoutTheBackend)
 
 TEST(QueueRunner, ReportsARefusedFetchAndStillTakesTheOtherTagsBack)
 {
-    FakeQueue queue(4, {}, 1, {.refused_fetch = std::uint16_t{2}});
+    FakeQueue queue(4, {}, 1, {.refuse_fetch = only(2)});
     ScriptedBackend backend;
     QueueRunner runner(queue, backend, 0);
     EXPECT_EQ(runner.arm(), EINVAL);
@@ -198,7 +203,7 @@ TEST(QueueRunner, EndsWhenTheRingCannotBeEntered)
 TEST(QueueRunner, DoesNotAnswerACompletionForATagThatIsNotArmed)
 {
     const auto scenario = [](std::uint16_t tag) {
-        FakeQueue queue(2, {}, 1, {.refused_fetch = std::uint16_t{1}});
+        FakeQueue queue(2, {}, 1, {.refuse_fetch = only(1)});
         ScriptedBackend backend;
         QueueRunner runner(queue, backend, 0);
         runner.arm(); // tag 1 is idle from here on

@@ -1,13 +1,14 @@
 // A QueueDriver in memory: hands out planned requests in random order and keeps book of what it is told.
+// Or, verb by verb, does what a test makes it do: offer, dispatch, abort, take, release.
 #pragma once
 
+#include "ublk/engine/tags.hpp"
 #include "ublk/uapi/io.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -22,13 +23,18 @@ struct PlannedRequest {
 
 // What the driver does out of the ordinary.
 struct FakeFaults {
-    std::optional<std::uint16_t> refused_fetch;        // -EINVAL for this tag's FETCH
-    std::function<std::int32_t(std::uint16_t)> refuse; // 0, or why this tag's COMMIT is refused
-    std::function<int()> wait_error;                   // 0, or what wait() returns instead of waiting
+    std::function<std::int32_t(std::uint16_t)> refuse_fetch; // 0, or why this tag's FETCH is refused
+    std::function<std::int32_t(std::uint16_t)> refuse;       // 0, or why this tag's COMMIT is refused
+    std::function<int()> wait_error;                         // 0, or what wait() returns instead of waiting
+    std::function<void(std::size_t, std::int32_t)> accepted; // told of an accepted COMMIT: request, result
 };
 
 class FakeQueue {
   public:
+    struct Completion {
+        std::uint16_t tag;
+        std::int32_t res;
+    };
     static constexpr std::size_t buffer_bytes = 8192;
 
     FakeQueue(std::uint16_t depth, std::vector<uapi::IoDesc> requests, std::uint32_t seed,
@@ -63,7 +69,7 @@ class FakeQueue {
         submit();
         if (const int error = faults_.wait_error ? faults_.wait_error() : 0; error != 0)
             return error;
-        if (completions_.empty() && count(State::armed) == 0) {
+        if (completions_.empty() && armed() == 0) {
             violation("waits with nothing armed");
             return -EDEADLK;
         }
@@ -74,10 +80,8 @@ class FakeQueue {
     template <typename F>
     void drain(F&& on_completion) noexcept
     {
-        std::shuffle(completions_.begin(), completions_.end(), random_);
         while (!completions_.empty()) {
-            const auto completion = completions_.back();
-            completions_.pop_back();
+            const auto completion = take(random_() % completions_.size());
             on_completion(completion.tag, completion.res);
         }
     }
@@ -90,18 +94,54 @@ class FakeQueue {
     // The book.
     const std::vector<PlannedRequest>& plan() const { return plan_; }
     const std::vector<std::string>& violations() const { return violations_; }
-    std::size_t armed() const { return count(State::armed); }
-    std::size_t owned() const { return count(State::owned); }
+    std::size_t armed() const { return count(TagState::armed); }
+    std::size_t owned() const { return count(TagState::owned); }
+    std::size_t completions() const { return completions_.size(); }
+    TagState state(std::uint16_t tag) const { return tags_[tag].state; }
+    std::size_t request_of(std::uint16_t tag) const { return tags_[tag].request; } // while it is owned
 
     // A completion out of nothing, as no kernel should send it.
     void inject(std::uint16_t tag, std::int32_t res) { completions_.push_back({tag, res}); }
     // From now on no request comes, only aborts, though some are left: the device is being stopped.
     void stop_after(std::size_t requests) { limit_ = requests; }
 
+    // Verbs for a test that decides itself; tags that they name must be armed.
+    // One more request in the plan: its index.
+    std::size_t offer(const uapi::IoDesc& desc)
+    {
+        plan_.push_back({desc, {}});
+        return plan_.size() - 1;
+    }
+    void dispatch(std::uint16_t tag, std::size_t request)
+    {
+        step(tag, TagEvent::request);
+        tags_[tag].request = request;
+        completions_.push_back({tag, uapi::io_res_ok});
+    }
+    void abort(std::uint16_t tag)
+    {
+        step(tag, TagEvent::abort);
+        completions_.push_back({tag, uapi::io_res_abort});
+    }
+    // Removes the completion at `index` (below completions()) and gives it.
+    Completion take(std::size_t index)
+    {
+        const auto at = completions_.begin() + static_cast<std::ptrdiff_t>(index);
+        const Completion completion = *at;
+        completions_.erase(at);
+        return completion;
+    }
+    // The server is gone: its commands, completions and tags with it.
+    void release()
+    {
+        prepared_.clear();
+        completions_.clear();
+        std::ranges::fill(tags_, Tag{});
+    }
+
   private:
-    enum class State : std::uint8_t { idle, armed, owned };
     struct Tag {
-        State state = State::idle;
+        TagState state = TagState::idle;
         std::size_t request = 0;
     };
     struct Command {
@@ -109,55 +149,55 @@ class FakeQueue {
         bool is_fetch;
         std::int32_t result;
     };
-    struct Completion {
-        std::uint16_t tag;
-        std::int32_t res;
-    };
 
-    std::size_t count(State state) const
+    std::size_t count(TagState state) const
     {
         return static_cast<std::size_t>(
             std::count_if(tags_.begin(), tags_.end(), [=](const Tag& tag) { return tag.state == state; }));
     }
     void violation(std::string what) { violations_.push_back(std::move(what)); }
 
+    // The driver's copy of the tag's life goes by the same table; false if it has no such row.
+    bool step(std::uint16_t tag, TagEvent event)
+    {
+        const auto next = next_state(tags_[tag].state, event);
+        if (!next) {
+            violation(std::string("tag ") + std::to_string(tag) + ": " + std::string(to_string(event)) +
+                      " while " + std::string(to_string(tags_[tag].state)));
+            return false;
+        }
+        tags_[tag].state = *next;
+        return true;
+    }
+
     void accept(const Command& command)
     {
-        Tag& tag = tags_[command.tag];
-        const State needed = command.is_fetch ? State::idle : State::owned;
-        if (tag.state != needed) {
-            violation(command.is_fetch ? "fetches a tag that is not idle"
-                                       : "commits a tag that it does not own");
+        if (!step(command.tag, command.is_fetch ? TagEvent::fetch : TagEvent::commit))
+            return;
+        const auto& refuse = command.is_fetch ? faults_.refuse_fetch : faults_.refuse;
+        if (const std::int32_t why = refuse ? refuse(command.tag) : 0; why != 0) {
+            step(command.tag, command.is_fetch ? TagEvent::abort : TagEvent::refuse);
+            completions_.push_back({command.tag, why});
             return;
         }
-        if (command.is_fetch && faults_.refused_fetch == command.tag) {
-            completions_.push_back({command.tag, -EINVAL});
+        if (command.is_fetch)
             return;
-        }
-        if (!command.is_fetch) {
-            if (const std::int32_t why = faults_.refuse ? faults_.refuse(command.tag) : 0; why != 0) {
-                completions_.push_back({command.tag, why});
-                return;
-            }
-            plan_[tag.request].results.push_back(command.result);
-        }
-        tag.state = State::armed;
+        const std::size_t request = tags_[command.tag].request;
+        plan_[request].results.push_back(command.result);
+        if (faults_.accepted)
+            faults_.accepted(request, command.result);
     }
 
     // Each armed tag gets a request, an abort once requests are used up, or nothing yet.
     void deliver()
     {
-        for (std::uint16_t number = 0; number < tags_.size(); ++number) {
-            Tag& tag = tags_[number];
-            if (tag.state != State::armed || random_() % 2 == 0)
+        for (std::uint16_t tag = 0; tag < tags_.size(); ++tag) {
+            if (state(tag) != TagState::armed || random_() % 2 == 0)
                 continue;
-            if (next_ < std::min(limit_, plan_.size())) {
-                tag = {State::owned, next_++};
-                completions_.push_back({number, uapi::io_res_ok});
-            } else {
-                tag.state = State::idle;
-                completions_.push_back({number, uapi::io_res_abort});
-            }
+            if (next_ < std::min(limit_, plan_.size()))
+                dispatch(tag, next_++);
+            else
+                abort(tag);
         }
     }
 
