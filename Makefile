@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test conformance kernels list lint format asan tsan fuzz-build clean
+.PHONY: help setup build test property conformance kernels list lint format asan tsan fuzz-build clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -25,6 +25,9 @@ test: ## unit tests, properties, fuzz corpora, and the harness judged in a VM
 	@ci/setup build vm
 	@ci/build release
 	@ctest --test-dir build --output-on-failure --output-junit '$(CURDIR)/build/tests.xml' -j$(JOBS)
+
+property: build ## the engine's queue under random steps: SEED= replays a failure, STEPS= goes on for longer
+	@RC_PARAMS='$(if $(SEED),seed=$(SEED))' PROPERTY_STEPS='$(STEPS)' build/tests/property_test
 
 build: ## build the programs into build/bin
 	@ci/setup build
