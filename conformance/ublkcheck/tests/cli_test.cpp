@@ -57,9 +57,11 @@ class CommandLine : public testing::Test {
         EXPECT_THAT(ended.err, HasSubstr(input));
         EXPECT_TRUE(ended.err.starts_with("ublkcheck")) << ended.err;
         EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
-        for (const auto* folder : {"out", "blocked"})
-            if (fs::is_directory(directory_ / folder))
+        for (const auto* folder : {"out", "blocked"}) {
+            if (fs::is_directory(directory_ / folder)) {
                 EXPECT_TRUE(fs::is_empty(directory_ / folder)) << "a run is left in " << folder;
+            }
+        }
     }
 
     // A kernel as far as ublkcheck looks before it boots one.
