@@ -8,6 +8,7 @@ KERNEL ?= latest
 ARGS ?=
 JOBS ?= $(shell nproc)
 ublkcheck := build/bin/ublkcheck
+programs := ublkcheck ublkcheck-guest ublk-serve
 tidy_paths := ublk|conformance|vm|reports|fuzz|property|perf|ci
 sources = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
@@ -16,7 +17,7 @@ help: ## this list
 
 conformance: ## judge kernels: KERNEL="6.12 7.3", ARGS="--case UBLK-CTRL-*"
 	@ci/setup build vm
-	@ci/build release
+	@ci/build release $(programs)
 	@$(ublkcheck) run --kernel "$(KERNEL)" $(ARGS) || { code=$$?; \
 	    printf '%-10s %s\n' exit "$$code (0 nothing unexpected, 1 unexpected verdicts, 2 usage, 3 could not run)"; \
 	    exit $$code; }
@@ -31,7 +32,7 @@ property: build ## the engine's queue under random steps: SEED= replays a failur
 
 build: ## build the programs into build/bin
 	@ci/setup build
-	@ci/build release
+	@ci/build release $(programs)
 
 setup: ## install what building and running need (as root)
 	@ci/setup build vm
