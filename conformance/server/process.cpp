@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -103,7 +104,8 @@ Serving::Serving(std::vector<std::string> add_arguments, Where where)
     const bool there = eventually(
         [&] {
             ended = ::waitpid(pid_, &raw, WNOHANG) == pid_;
-            return ended || ::access(disk_.c_str(), F_OK) == 0;
+            // The node is there before the disk behind it: until then opening it gives ENXIO.
+            return ended || ublk::wire::open_node(disk_, O_RDONLY).has_value();
         },
         20s);
     if (ended || !there) {
