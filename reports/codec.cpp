@@ -121,6 +121,34 @@ double Members::number(const char* name)
     return 0;
 }
 
+double Members::figure(const char* name)
+{
+    const auto* value = member(name, true);
+    if (value == nullptr)
+        return 0;
+    if (value->is_number() && std::isfinite(value->get<double>()))
+        return value->get<double>();
+    fail(fmt::format("\"{}\" of {} is no number", name, where_));
+    return 0;
+}
+
+std::vector<double> Members::figures(const char* name)
+{
+    std::vector<double> numbers;
+    const auto* values = list(name);
+    if (values == nullptr)
+        return numbers;
+    numbers.reserve(values->size());
+    for (const auto& value : *values) {
+        if (!value.is_number() || !std::isfinite(value.get<double>())) {
+            fail(fmt::format("\"{}\" of {} holds {}, not only numbers", name, where_, value.type_name()));
+            return {};
+        }
+        numbers.push_back(value.get<double>());
+    }
+    return numbers;
+}
+
 bool Members::flag(const char* name)
 {
     const auto* value = member(name, true);
@@ -184,8 +212,66 @@ Json to_json(const CaseResult& result)
         json["log"] = to_json(result.log);
     if (always || !result.again.empty())
         json["again"] = result.again;
+    if (!result.measurements.empty())
+        json["measurements"] = to_json(result.measurements);
     json["worker"] = result.worker;
     return json;
+}
+
+namespace {
+
+Json measurement_json(const Measurement& measurement)
+{
+    Json json = Json::object();
+    json["subject"] = measurement.subject;
+    json["load"] = measurement.load;
+    json["metric"] = measurement.metric;
+    json["values"] = Json::array();
+    // JSON cannot say them, and any number in their place would be made up.
+    if (!is_finite(measurement)) {
+        json["conclusion"] = "no figures: one of them was no finite number";
+        return json;
+    }
+    for (const double value : measurement.values)
+        json["values"].push_back(value);
+    if (!measurement.against.empty()) {
+        json["against"] = measurement.against;
+        json["ratio"] = measurement.ratio;
+        json["low"] = measurement.low;
+        json["high"] = measurement.high;
+    }
+    if (!measurement.conclusion.empty())
+        json["conclusion"] = measurement.conclusion;
+    return json;
+}
+
+Measurement read_measurement(Members& from)
+{
+    Measurement measurement;
+    measurement.subject = from.text("subject");
+    measurement.load = from.text("load");
+    measurement.metric = from.text("metric");
+    measurement.values = from.figures("values");
+    if (from.has("against")) {
+        measurement.against = from.text("against");
+        if (from.error().empty() && measurement.against.empty())
+            from.fail(fmt::format("\"against\" of {} is empty", from.where()));
+        measurement.ratio = from.figure("ratio");
+        measurement.low = from.figure("low");
+        measurement.high = from.figure("high");
+    }
+    measurement.conclusion = from.optional_text("conclusion");
+    return measurement;
+}
+
+} // namespace
+
+Json to_json(const std::vector<Measurement>& measurements)
+{
+    Json list = Json::array();
+    for (const auto& measurement : measurements)
+        list.push_back(measurement_json(measurement));
+    return list;
 }
 
 Json to_json(const KernelInfo& kernel)
@@ -233,8 +319,15 @@ CaseResult read_case(Members& from)
     result.reason = from.optional_text("reason");
     result.log = always ? from.texts("log") : from.optional_texts("log");
     result.again = always ? from.text("again") : from.optional_text("again");
+    result.measurements = read_measurements(from);
     result.worker = static_cast<int>(from.integer("worker", -1, std::numeric_limits<int>::max()));
     return result;
+}
+
+std::vector<Measurement> read_measurements(Members& from)
+{
+    return from.has("measurements") ? read_list<Measurement>(from, "measurements", read_measurement)
+                                    : std::vector<Measurement>{};
 }
 
 KernelInfo read_kernel(Members& from)

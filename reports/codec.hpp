@@ -1,9 +1,10 @@
-// How values of the result vocabulary look as JSON. Internal to reports: it pulls in nlohmann/json.hpp, which
-// no public header does.
+// How values of the result vocabulary look as JSON. For reports itself and the guest's record of a case: it
+// pulls in nlohmann/json.hpp, which no public header does.
 #pragma once
 
 #include "reports/result.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <cstddef>
@@ -30,6 +31,9 @@ class Members {
     std::int64_t integer(const char* name, std::int64_t least, std::int64_t most);
     std::uint64_t bits(const char* name);
     double number(const char* name); // finite, not negative
+    double figure(const char* name); // finite
+    std::vector<double> figures(const char* name);
+    bool has(const char* name) { return member(name, false) != nullptr; }
     bool flag(const char* name);
     const Json* object(const char* name); // nullptr after an error
     const Json* list(const char* name);   // nullptr after an error
@@ -50,12 +54,30 @@ class Members {
 Json to_json(const CaseResult& result);
 Json to_json(const KernelInfo& kernel);
 Json to_json(const Timing& timing);
+Json to_json(const std::vector<Measurement>& measurements);
 Json to_json(const std::vector<std::string>& texts);
 double finite(double value); // 0 for what JSON cannot say, and for negative times
 
 CaseResult read_case(Members& from);
 KernelInfo read_kernel(Members& from);
 Timing read_timing(Members& from);
+std::vector<Measurement> read_measurements(Members& from); // the member "measurements"; absent: none
+
+// Reads each object of the list `name`; `read` takes the Members of one.
+template <typename T, typename Read>
+std::vector<T> read_list(Members& from, const char* name, Read read)
+{
+    std::vector<T> values;
+    const auto* list = from.list(name);
+    if (list == nullptr)
+        return values;
+    for (const auto& item : *list) {
+        Members members{item, fmt::format("item {} of \"{}\"", values.size() + 1, name)};
+        values.push_back(read(members));
+        from.fail(members.error());
+    }
+    return values;
+}
 
 // Never throws: bytes that are not UTF-8 become U+FFFD.
 std::string dump(const Json& value, int indent = -1);

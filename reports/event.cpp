@@ -102,6 +102,20 @@ void keep_end(std::vector<std::string>& lines, std::size_t most)
     lines.erase(lines.begin(), last_cut);
 }
 
+// A measurement is kept whole or not at all: with values missing its figures would no longer agree.
+std::size_t keep_first(std::vector<Measurement>& measurements, std::size_t most)
+{
+    std::size_t kept = 0;
+    for (std::size_t bytes = 0; kept < measurements.size(); ++kept) {
+        bytes += codec::dump(codec::to_json(std::vector{measurements[kept]})).size();
+        if (bytes > most)
+            break;
+    }
+    const auto cut = measurements.size() - kept;
+    measurements.resize(kept);
+    return cut;
+}
+
 std::string encode_case(const CaseEnded& event)
 {
     auto line = codec::dump(to_json(event));
@@ -112,6 +126,8 @@ std::string encode_case(const CaseEnded& event)
         for (auto* text : {&c.id, &c.suite, &c.title, &c.expected, &c.observed, &c.reason, &c.again})
             keep_end(*text, most / 8);
         keep_end(c.log, most);
+        if (const auto cut = keep_first(c.measurements, most); cut != 0)
+            c.log.push_back(fmt::format("[{} measurements cut]", cut));
         line = codec::dump(to_json(shorter));
     }
     return line;

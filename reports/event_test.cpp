@@ -184,6 +184,59 @@ TEST(Event, ACaseThatJustFitsIsNotCut)
     EXPECT_LE(encode(event).size(), max_event_bytes);
 }
 
+Measurement a_measurement(int round)
+{
+    return {
+        .subject = "subject " + std::to_string(round), .load = "load", .metric = "IOPS", .values = {1, 2}};
+}
+
+TEST(Event, MeasurementsThatDoNotFitAreCutWholeAndTheLogSaysHowMany)
+{
+    auto event = ended("UBLK-LONG-003", Verdict::pass);
+    for (int i = 0; i < 10'000; ++i)
+        event.result.measurements.push_back(a_measurement(i));
+    const auto line = encode(event);
+    EXPECT_LE(line.size(), max_event_bytes);
+    const auto got = std::get<CaseEnded>(decode(line).value()).result;
+    ASSERT_GT(got.measurements.size(), 100U);
+    for (std::size_t i = 0; i < got.measurements.size(); ++i)
+        EXPECT_EQ(got.measurements[i], event.result.measurements[i]);
+    EXPECT_THAT(got.log,
+                ElementsAre("[" + std::to_string(10'000 - got.measurements.size()) + " measurements cut]"));
+}
+
+TEST(Event, ALongLogCostsNoMeasurement)
+{
+    auto event = ended("UBLK-LONG-004", Verdict::fail);
+    event.result.log.assign(40'000, "a line of the log");
+    for (int i = 0; i < 100; ++i)
+        event.result.measurements.push_back(a_measurement(i));
+    const auto got = std::get<CaseEnded>(decode(encode(event)).value()).result;
+    EXPECT_EQ(got.measurements, event.result.measurements);
+}
+
+TEST(Event, AMeasurementWithAFigureThatIsNotFiniteKeepsNone)
+{
+    for (auto figure : {&Measurement::ratio, &Measurement::low, &Measurement::high}) {
+        auto event = ended("UBLK-ODD-001", Verdict::pass);
+        event.result.measurements = {a_measurement(1)};
+        event.result.measurements[0].against = "loop";
+        event.result.measurements[0].*figure = std::nan("");
+        const auto got = std::get<CaseEnded>(decode(encode(event)).value()).result.measurements.at(0);
+        EXPECT_THAT(got.values, ElementsAre());
+        EXPECT_EQ(got.against, "");
+        EXPECT_THAT(got.conclusion, HasSubstr("no finite number"));
+    }
+}
+
+TEST(Event, MembersThatAReaderDoesNotKnowAreIgnored)
+{
+    const Event event = ended("UBLK-NEW-001", Verdict::pass);
+    auto line = encode(event);
+    line.insert(1, R"("colours":[{"red":1.5}],)");
+    EXPECT_EQ(decode(line).value(), event);
+}
+
 TEST(Event, WhatCannotFitBecomesANote)
 {
     const auto back = decode(encode(HarnessNote{.message = std::string(max_event_bytes, 'x')}));

@@ -38,6 +38,30 @@ inline rc::Gen<std::vector<std::string>> texts()
     return rc::gen::container<std::vector<std::string>>(text());
 }
 
+// A figure that survives being written and read without a thought about rounding.
+inline double figure()
+{
+    return *rc::gen::inRange(-1'000'000, 1'000'000) / 64.0;
+}
+
+inline Measurement measurement()
+{
+    Measurement m;
+    m.subject = *text();
+    m.load = *text();
+    m.metric = *text();
+    for (auto n = *rc::gen::inRange(0, 6); n > 0; --n)
+        m.values.push_back(figure());
+    m.against = *text();
+    if (!m.against.empty()) {
+        m.ratio = figure();
+        m.low = figure();
+        m.high = figure();
+    }
+    m.conclusion = *text();
+    return m;
+}
+
 inline CaseResult case_result(std::string id)
 {
     CaseResult c;
@@ -52,6 +76,8 @@ inline CaseResult case_result(std::string id)
     c.reason = *text();
     c.log = *texts();
     c.again = *text();
+    for (auto n = *rc::gen::inRange(0, 3); n > 0; --n)
+        c.measurements.push_back(measurement());
     c.worker = *rc::gen::inRange(-1, 64);
     return c;
 }

@@ -1,6 +1,7 @@
 #include "reports/result.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_set>
 #include <utility>
 
@@ -65,6 +66,13 @@ bool is_unexpected(Verdict verdict, bool strict)
         break;
     }
     return true; // also for a value that is no verdict: never let one pass
+}
+
+bool is_finite(const Measurement& measurement)
+{
+    const auto finite = [](double value) { return std::isfinite(value); };
+    return std::ranges::all_of(measurement.values, finite) && finite(measurement.ratio) &&
+           finite(measurement.low) && finite(measurement.high);
 }
 
 int RunResult::count(Verdict verdict) const

@@ -38,6 +38,21 @@ std::optional<Level> level_from(std::string_view text);
 // the list of known defects to be shortened.
 bool is_unexpected(Verdict verdict, bool strict);
 
+// What a case measured of one subject under one load. A case may leave several, whatever its verdict.
+struct Measurement {
+    std::string subject{};        // what was measured: "ublk-serve memory", "null_blk", "A 1a2b3c4"
+    std::string load{};           // "4k random read, QD 1"
+    std::string metric{};         // with its unit: "IOPS", "MiB/s", "instructions per I/O"
+    std::vector<double> values{}; // one a round, in the order of the rounds; finite
+    std::string against{};        // the subject that `ratio` is to; empty: none, and the ratio says nothing
+    double ratio = 0;             // median of the ratios round by round
+    double low = 0, high = 0;     // its confidence interval
+    std::string conclusion{};     // "no difference", "4.1 % slower"
+
+    bool operator==(const Measurement&) const = default;
+};
+bool is_finite(const Measurement& measurement); // every figure in it
+
 // The braces after members without a default keep compilers quiet about designated initializers.
 struct CaseResult {
     std::string id{};    // UBLK-<AREA>-<NNN>
@@ -50,7 +65,8 @@ struct CaseResult {
     std::string reason{};               // skip: the missing feature; known/fixed: the list's explanation
     std::vector<std::string> log{};     // kernel log and output of the case, newest last; bounded
     std::string again{};                // command that repeats just this case; set by the host
-    int worker = -1;                    // which machine ran it
+    std::vector<Measurement> measurements{};
+    int worker = -1; // which machine ran it
 
     bool operator==(const CaseResult&) const = default;
 };

@@ -43,22 +43,6 @@ void check_schema(Members& from)
                               from.where(), schema, schema_version));
 }
 
-// Reads each object of the list `name`; `read` takes the Members of one.
-template <typename T, typename Read>
-std::vector<T> read_list(Members& from, const char* name, Read read)
-{
-    std::vector<T> values;
-    const auto* list = from.list(name);
-    if (list == nullptr)
-        return values;
-    for (const auto& item : *list) {
-        Members members{item, fmt::format("item {} of \"{}\"", values.size() + 1, name)};
-        values.push_back(read(members));
-        from.fail(members.error());
-    }
-    return values;
-}
-
 void check_summary(Members& from, const RunResult& run)
 {
     const auto* json = from.object("summary");
@@ -139,8 +123,8 @@ std::expected<RunResult, std::string> read_results_json(std::string_view text)
         from.fail(members.error());
     }
     run.planned = from.texts("planned");
-    run.cases = read_list<CaseResult>(from, "cases", codec::read_case);
-    run.timings = read_list<Timing>(from, "timings", codec::read_timing);
+    run.cases = codec::read_list<CaseResult>(from, "cases", codec::read_case);
+    run.timings = codec::read_list<Timing>(from, "timings", codec::read_timing);
     run.boot_log = from.texts("boot_log");
     run.notes = from.texts("notes");
     check_summary(from, run);
@@ -181,7 +165,7 @@ std::expected<std::vector<IndexEntry>, std::string> read_index_json(std::string_
         return std::unexpected{json.error()};
     Members from{*json, "the file"};
     check_schema(from);
-    auto runs = read_list<IndexEntry>(from, "runs", read_entry);
+    auto runs = codec::read_list<IndexEntry>(from, "runs", read_entry);
     if (!from.error().empty())
         return std::unexpected{from.error()};
     return runs;

@@ -107,8 +107,11 @@ TEST(ResultsJson, ReaderAndSchemaRequireTheSame)
     for (const auto& [name, at] : {std::pair{"kernel", "/kernel"},
                                    {"summary", "/summary"},
                                    {"timing", "/timings/0"},
+                                   {"measurement", "/cases/0/measurements/0"},
                                    {"case", "/cases/1"}})
         expect_each_required(whole, Json::json_pointer{at}, rules.at("$defs").at(name).at("required"));
+    expect_each_required(whole, Json::json_pointer{"/cases/0/measurements/0"},
+                         rules.at("/$defs/measurement/dependentRequired/against"_json_pointer));
     expect_each_required(whole, Json::json_pointer{"/cases/1"},
                          rules.at("/$defs/case/else/required"_json_pointer));
 }
@@ -135,12 +138,27 @@ TEST(ResultsJson, ReaderAndSchemaRefuseTheSameValues)
              {"/cases/0/worker", -2},
              {"/cases/1/log", "text"},
              {"/timings/0/seconds", "3 s"},
+             {"/cases/0/measurements", Json::object()},
+             {"/cases/0/measurements/0/values", 7},
+             {"/cases/0/measurements/0/values/0", "7"},
+             {"/cases/0/measurements/0/against", ""},
+             {"/cases/0/measurements/0/ratio", nullptr},
          }) {
         auto odd = whole;
         odd.at(Json::json_pointer{at}) = value;
         EXPECT_NE(error_of(odd), "read") << at;
         EXPECT_NE(violation(odd, "results.schema.json"), "") << at;
     }
+}
+
+TEST(ResultsJson, MembersThatAReaderDoesNotKnowAreIgnored)
+{
+    auto json = Json::parse(results_json(sample_run()));
+    json["colour"] = "red";
+    json["kernel"]["colour"] = "red";
+    json["cases"][0]["colours"] = {{{"red", 1.5}}};
+    json["cases"][0]["measurements"][0]["colour"] = nullptr;
+    EXPECT_EQ(read_results_json(json.dump()).value(), read_results_json(results_json(sample_run())).value());
 }
 
 TEST(ResultsJson, ErrorsSayWhere)

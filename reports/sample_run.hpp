@@ -36,6 +36,20 @@ inline RunResult sample_run()
             c.log = {"not ok 99 - a line of the log", "BUG: \xff"};
             c.reason = "no feature & <none>";
         }
+        if (verdict == Verdict::pass)
+            c.measurements = {{.subject = "ublk-serve <memory>",
+                               .load = "4k random read, QD 1",
+                               .metric = "IOPS",
+                               .values = {12'000.5, 11'000, 13'000},
+                               .against = "null_blk & co",
+                               .ratio = 0.125,
+                               .low = 0.12,
+                               .high = 0.13,
+                               .conclusion = "87.5 % slower"},
+                              {.subject = "null_blk & co",
+                               .load = "4k random read, QD 1",
+                               .metric = "IOPS",
+                               .values = {96'000, 88'000, 104'000}}};
         run.planned.push_back(c.id);
         run.cases.push_back(std::move(c));
     }

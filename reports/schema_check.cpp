@@ -66,6 +66,14 @@ struct Check {
                 return no("has no " + name.dump());
         return {};
     }
+    std::string dependent(const Json& rule, const Json& rules) const
+    {
+        for (const auto& [name, names] : rule.items())
+            if (value.is_object() && value.contains(name))
+                if (auto why = required(names, rules); !why.empty())
+                    return why;
+        return {};
+    }
     std::string properties(const Json& rule, const Json&) const
     {
         for (const auto& [name, rules] : rule.items())
@@ -121,6 +129,7 @@ const std::map<std::string, Check::Keyword>& Check::keywords()
         {"minimum", &Check::minimum},
         {"minLength", &Check::min_length},
         {"required", &Check::required},
+        {"dependentRequired", &Check::dependent},
         {"properties", &Check::properties},
         {"items", &Check::items},
         {"$ref", &Check::reference},

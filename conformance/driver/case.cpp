@@ -9,6 +9,8 @@
 #include <cstring>
 #include <exception>
 #include <fmt/format.h>
+#include <stdexcept>
+#include <utility>
 
 namespace conformance {
 
@@ -138,6 +140,15 @@ Outcome run_body(const Case& c, const std::function<void(const Outcome&)>& on_fa
         },
         on_failure);
     return current;
+}
+
+void record_measurement(reports::Measurement measurement)
+{
+    if (!reports::is_finite(measurement))
+        throw std::invalid_argument(
+            fmt::format("a measurement of {} under {} holds a figure that is not finite", measurement.subject,
+                        measurement.load));
+    current.measurements.push_back(std::move(measurement));
 }
 
 void run_in_child(const std::function<void()>& body, const std::function<void(const Outcome&)>& on_failure)

@@ -71,12 +71,17 @@ struct Outcome {
     enum class Kind { passed, failed, skipped } kind = Kind::passed;
     std::string expected, observed; // failed
     std::string reason;             // skipped
-    int checks = 0;                 // expectations that were evaluated; a pass without any is a failure
+    std::vector<reports::Measurement> measurements{};
+    int checks = 0; // expectations that were evaluated; a pass without any is a failure
 };
 
 // Runs gate and body in this process. Whatever the body throws ends here. `on_failure` is called at the
 // moment of the first failure, before the stack unwinds: what unwinding hangs on must not lose the reason.
 Outcome run_body(const Case& c, const std::function<void(const Outcome&)>& on_failure);
+// Leaves a measurement in the result of the case that runs in this process, whatever its verdict becomes.
+// What is recorded after the first failure is lost. Throws std::invalid_argument for a figure that is not
+// finite.
+void record_measurement(reports::Measurement measurement);
 // The same guard around the body of a child process: whatever it throws ends here.
 void run_in_child(const std::function<void()>& body, const std::function<void(const Outcome&)>& on_failure);
 

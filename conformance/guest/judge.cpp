@@ -1,9 +1,11 @@
 #include "conformance/guest/judge.hpp"
 
+#include "reports/codec.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
+#include <limits>
 
 namespace conformance {
 
@@ -60,6 +62,9 @@ std::optional<Judged> judge_surroundings(const Case& c, const Observation& seen)
                                   logged != nullptr ? "; kernel log: " + logged->text : "",
                                   sentence(seen.record))};
     }
+    if (seen.record_too_long)
+        return Judged{Verdict::fail, fmt::format("a record of at most {} KiB", max_record_bytes / 1024),
+                      "a longer one: the case leaves too many measurements, or too long texts"};
     if (seen.record_damaged)
         return Judged{Verdict::fail, "a whole record of how the case ended", "half a record"};
     if (!seen.record)
@@ -97,6 +102,8 @@ reports::CaseResult judge(const Case& c, const Observation& seen)
     } else {
         result.verdict = Verdict::pass;
     }
+    if (seen.record)
+        result.measurements = seen.record->measurements;
     if (result.verdict != Verdict::pass && result.verdict != Verdict::skip) {
         for (const auto& line : seen.output)
             result.log.push_back("case: " + line);
@@ -108,14 +115,19 @@ reports::CaseResult judge(const Case& c, const Observation& seen)
 
 // ---- record ----
 
+using reports::codec::Json;
+
 std::string encode_record(const Outcome& outcome)
 {
-    const nlohmann::json record{{"kind", static_cast<int>(outcome.kind)},
-                                {"expected", outcome.expected},
-                                {"observed", outcome.observed},
-                                {"reason", outcome.reason},
-                                {"checks", outcome.checks}};
-    return record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    Json record = Json::object();
+    record["kind"] = static_cast<int>(outcome.kind);
+    record["expected"] = outcome.expected;
+    record["observed"] = outcome.observed;
+    record["reason"] = outcome.reason;
+    record["checks"] = outcome.checks;
+    if (!outcome.measurements.empty())
+        record["measurements"] = reports::codec::to_json(outcome.measurements);
+    return reports::codec::dump(record) + "\n";
 }
 
 std::optional<Outcome> decode_record(const std::string& text)
@@ -123,19 +135,21 @@ std::optional<Outcome> decode_record(const std::string& text)
     // Whole means: ends with the newline that is written last.
     if (text.empty() || text.back() != '\n')
         return std::nullopt;
-    try {
-        const auto record = nlohmann::json::parse(text);
-        const int kind = record.at("kind").get<int>();
-        if (kind < 0 || kind > static_cast<int>(Outcome::Kind::skipped))
-            return std::nullopt;
-        return Outcome{.kind = static_cast<Outcome::Kind>(kind),
-                       .expected = record.at("expected").get<std::string>(),
-                       .observed = record.at("observed").get<std::string>(),
-                       .reason = record.at("reason").get<std::string>(),
-                       .checks = record.at("checks").get<int>()};
-    } catch (const nlohmann::json::exception&) {
+    const auto json = reports::codec::parse(text);
+    if (!json)
         return std::nullopt;
-    }
+    reports::codec::Members record{*json, "the record"};
+    Outcome outcome;
+    outcome.kind =
+        static_cast<Outcome::Kind>(record.integer("kind", 0, static_cast<int>(Outcome::Kind::skipped)));
+    outcome.expected = record.text("expected");
+    outcome.observed = record.text("observed");
+    outcome.reason = record.text("reason");
+    outcome.checks = static_cast<int>(record.integer("checks", 0, std::numeric_limits<int>::max()));
+    outcome.measurements = reports::codec::read_measurements(record);
+    if (!record.error().empty())
+        return std::nullopt;
+    return outcome;
 }
 
 } // namespace conformance

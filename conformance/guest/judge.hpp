@@ -12,10 +12,13 @@
 
 namespace conformance {
 
+inline constexpr std::size_t max_record_bytes = 256 * 1024;
+
 struct Observation {
     // The record that the case's process wrote about its body; absent: it wrote none; unreadable: damaged.
     std::optional<Outcome> record;
     bool record_damaged = false;
+    bool record_too_long = false;   // longer than max_record_bytes, and not read for that
     std::optional<int> exit_status; // exit code
     std::optional<int> signal;      // it died of this signal, which the supervisor did not send
     bool timed_out = false;

@@ -1,7 +1,10 @@
 #include "conformance/guest/judge.hpp"
 
+#include "conformance/driver/expect.hpp"
+
 #include <csignal>
 #include <gtest/gtest.h>
+#include <limits>
 #include <optional>
 
 namespace conformance {
@@ -121,6 +124,89 @@ TEST(Judge, ASkipHasItsReasonAndNoLog)
     EXPECT_EQ(result.verdict, Verdict::skip);
     EXPECT_EQ(result.reason, "needs BATCH_IO");
     EXPECT_TRUE(result.log.empty());
+}
+
+reports::Measurement a_measurement()
+{
+    return {.subject = "ublk-serve memory",
+            .load = "4k random read, QD 1",
+            .metric = "IOPS",
+            .values = {101.5, 99, 100.25},
+            .against = "null_blk",
+            .ratio = 0.5,
+            .low = 0.4375,
+            .high = 0.5625,
+            .conclusion = "50.0 % slower"};
+}
+
+Case measuring(bool fails, bool checks = true)
+{
+    auto c = a_case();
+    c.body = [=] {
+        record_measurement(a_measurement());
+        if (checks)
+            expect_true(!fails, "the body is content");
+    };
+    return c;
+}
+
+TEST(Measurements, AreKeptOnAPassAndOnAFailureAndReachTheResult)
+{
+    for (const bool fails : {false, true}) {
+        std::string written;
+        const auto c = measuring(fails);
+        const auto outcome = run_body(c, [&](const Outcome& failed) { written = encode_record(failed); });
+        EXPECT_EQ(written.empty(), !fails);
+        const auto record = decode_record(fails ? written : encode_record(outcome));
+        ASSERT_TRUE(record.has_value());
+        const auto result = judge(c, ended(record, fails ? 1 : 0));
+        EXPECT_EQ(result.verdict, fails ? Verdict::fail : Verdict::pass);
+        EXPECT_EQ(result.measurements, std::vector{a_measurement()});
+    }
+}
+
+TEST(Measurements, OfOneCaseAreNotSeenInTheNextAndAreNoCheck)
+{
+    const auto none = [](const Outcome&) {};
+    EXPECT_EQ(run_body(measuring(false), none).measurements.size(), 1U);
+    const auto next = run_body(measuring(false, false), none);
+    EXPECT_EQ(next.measurements.size(), 1U);
+    EXPECT_EQ(next.kind, Outcome::Kind::failed) << "to measure is not to check";
+}
+
+TEST(Measurements, AFigureThatIsNotFiniteFailsTheCase)
+{
+    auto c = a_case();
+    c.body = [] {
+        auto odd = a_measurement();
+        odd.values.push_back(std::numeric_limits<double>::quiet_NaN());
+        expect_true(true, "a check");
+        record_measurement(std::move(odd));
+    };
+    const auto outcome = run_body(c, [](const Outcome&) {});
+    EXPECT_EQ(outcome.kind, Outcome::Kind::failed);
+    EXPECT_NE(outcome.observed.find("not finite"), std::string::npos) << outcome.observed;
+    EXPECT_TRUE(outcome.measurements.empty());
+}
+
+TEST(Judge, ARecordThatIsTooLongFailsTheCase)
+{
+    auto seen = ended(std::nullopt, 0);
+    seen.record_too_long = true;
+    const auto result = judge(a_case(), seen);
+    EXPECT_EQ(result.verdict, Verdict::fail);
+    EXPECT_NE(result.expected.find("256 KiB"), std::string::npos);
+}
+
+TEST(Record, WithADamagedMeasurementIsRefused)
+{
+    auto outcome = passed();
+    outcome.measurements.push_back(a_measurement());
+    auto text = encode_record(outcome);
+    ASSERT_TRUE(decode_record(text).has_value());
+    const auto values = text.find("101.5");
+    text.replace(values, 5, "true ");
+    EXPECT_FALSE(decode_record(text).has_value());
 }
 
 TEST(Record, RoundTripsAndRefusesWhatIsNotWhole)

@@ -199,4 +199,28 @@ CASE("SELF-019", contract, "after every misbehaving case a plain one still passe
     expect_eq(4096, server.serve_until(app), "bytes read");
 }
 
+namespace {
+
+reports::Measurement a_measurement(int round)
+{
+    return {
+        .subject = "nothing", .load = "round " + std::to_string(round), .metric = "IOPS", .values = {1.5, 2}};
+}
+
+} // namespace
+
+CASE("SELF-030", contract, "a case that measures and passes leaves its measurements", selftest)
+{
+    for (int round = 0; round < 2000; ++round)
+        record_measurement(a_measurement(round));
+    expect_true(true, "the case itself is content");
+}
+
+CASE("SELF-031", contract, "a case that leaves more measurements than a record holds has failed", selftest)
+{
+    for (int round = 0; round < 20'000; ++round)
+        record_measurement(a_measurement(round));
+    expect_true(true, "the case itself is content");
+}
+
 } // namespace conformance

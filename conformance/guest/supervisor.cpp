@@ -120,10 +120,13 @@ class Watch {
             if (left <= 0ms)
                 return false;
             std::array fds{pollfd{pidfd_.get(), POLLIN, 0}, pollfd{output_.read.get(), POLLIN, 0},
-                           pollfd{log.fd(), POLLIN, 0}};
+                           pollfd{log.fd(), POLLIN, 0}, pollfd{record_.read.get(), POLLIN, 0}};
             ::poll(fds.data(), fds.size(), static_cast<int>(std::min<Millis>(left, 200ms).count()));
+            // Closed at the other end: nothing more will come.
             if ((fds[1].revents & (POLLHUP | POLLIN)) == POLLHUP)
-                output_.read.reset(); // closed at the other end: nothing more will come
+                output_.read.reset();
+            if ((fds[3].revents & (POLLHUP | POLLIN)) == POLLHUP)
+                record_.read.reset();
         }
     }
 
@@ -140,7 +143,7 @@ class Watch {
             const auto got = ::read(record_.read.get(), bytes, sizeof(bytes));
             if (got <= 0)
                 break;
-            if (record_text_.size() < 64 * 1024)
+            if (record_text_.size() <= max_record_bytes)
                 record_text_.append(bytes, static_cast<std::size_t>(got));
         }
         for (int i = 0; i < 2000; ++i) {
@@ -168,7 +171,9 @@ class Watch {
 
     Observation finish()
     {
-        if (!record_text_.empty()) {
+        if (record_text_.size() > max_record_bytes) {
+            seen.record_too_long = true;
+        } else if (!record_text_.empty()) {
             seen.record = decode_record(record_text_);
             seen.record_damaged = !seen.record;
         }

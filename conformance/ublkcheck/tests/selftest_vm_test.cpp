@@ -37,6 +37,8 @@ const std::map<std::string, Verdict> expected{
     {"SELF-019", Verdict::pass},    // the plain one after all the others
     {"SELF-020", Verdict::fail},    // one wrong sector, found by fio
     {"SELF-021", Verdict::fail},    // one wrong byte, found by MD5
+    {"SELF-030", Verdict::pass},    // measures and passes
+    {"SELF-031", Verdict::fail},    // measures more than a record holds
 };
 
 struct Ran {
@@ -112,6 +114,12 @@ TEST(SelftestInVm, EachMisbehaviourGetsItsVerdict)
     const auto* skipped = find(ran, "SELF-017");
     ASSERT_NE(skipped, nullptr);
     EXPECT_EQ(skipped->reason, "needs a feature that nobody has");
+    const auto* measured = find(ran, "SELF-030");
+    ASSERT_NE(measured, nullptr);
+    EXPECT_EQ(measured->measurements.size(), 2000U);
+    const auto* flood = find(ran, "SELF-031");
+    ASSERT_NE(flood, nullptr);
+    EXPECT_NE(flood->expected.find("a record of at most"), std::string::npos) << flood->expected;
 }
 
 // Without the saved state between them, only crashes and hangs bring it back: the supervisor alone must keep
