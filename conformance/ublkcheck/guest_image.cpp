@@ -44,13 +44,15 @@ vm::Result<void> check_driver(const fs::path& driver, const vm::Kernel& kernel)
     return {};
 }
 
-vm::Result<std::vector<fs::path>> guest_modules(const vm::Kernel& kernel, const fs::path& driver)
+vm::Result<std::vector<fs::path>> guest_modules(const vm::Kernel& kernel, const GuestOptions& options)
 {
+    const auto& driver = options.driver;
     if (!driver.empty())
         if (auto checked = check_driver(driver, kernel); !checked)
             return std::unexpected(checked.error());
     // Without these there is no conversation and nothing to judge; some kernels have them built in.
-    const std::array<std::string, 3> needed{"virtio_pci", "virtio_console", "ublk_drv"};
+    std::vector<std::string> needed{"virtio_pci", "virtio_console", "ublk_drv"};
+    needed.insert(needed.end(), options.extras.modules.begin(), options.extras.modules.end());
     auto modules = vm::module_closure(kernel, needed);
     if (!modules)
         return modules;
@@ -87,7 +89,7 @@ std::vector<std::string> missing_programs()
 
 vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions& options, const fs::path& out)
 {
-    const auto modules = guest_modules(kernel, options.driver);
+    const auto modules = guest_modules(kernel, options);
     if (!modules)
         return std::unexpected(modules.error());
     vm::InitramfsSpec spec;
@@ -100,6 +102,8 @@ vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions&
     for (const auto* program : optional_programs)
         if (const auto found = vm::find_program(program))
             spec.programs.push_back(*found);
+    spec.programs.insert(spec.programs.end(), options.extras.programs.begin(), options.extras.programs.end());
+    spec.files = options.extras.files;
     spec.modules = *modules;
     return vm::write_initramfs(spec, out);
 }

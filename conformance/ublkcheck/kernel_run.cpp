@@ -78,8 +78,8 @@ Expected<reports::RunResult> KernelRun::run(const std::vector<const Case*>& plan
     } else if (const auto judged = judge(plan, left); !judged) {
         if (!first_ && done.empty())
             return std::unexpected(give_up(judged.error()));
-        fmt::print(stderr, "ublkcheck run: {}; what was judged is in {}\n", judged.error().message,
-                   folder().string());
+        fmt::print(stderr, "ublkcheck {}: {}; what was judged is in {}\n", options_.program,
+                   judged.error().message, folder().string());
     }
     auto folded = dir_.finish();
     if (!folded)
@@ -161,7 +161,8 @@ Expected<PoolOptions> KernelRun::prepare(std::size_t cases)
             fmt::format("cannot make {}: {}; choose another folder with --out", work.string(), ec.message()));
     const auto started = Clock::now();
     if (auto written = write_guest_image(
-            kernel_, {.programs = program_directory(), .driver = options_.driver}, initramfs);
+            kernel_, {.programs = program_directory(), .driver = options_.driver, .extras = options_.extras},
+            initramfs);
         !written)
         return failed(written.error());
     early_.push_back({"initramfs", seconds_since(started)});

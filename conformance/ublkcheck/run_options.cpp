@@ -74,7 +74,8 @@ std::string shell_text(std::span<const std::string> words)
 std::string again_command(const RunOptions& options, const vm::Kernel& kernel, std::string_view id)
 {
     const RunOptions usual;
-    std::vector<std::string> words{"ublkcheck", "run", "--kernel", kernel.typed, "--case", std::string(id)};
+    std::vector<std::string> words{"ublkcheck",  options.program, "--kernel",
+                                   kernel.typed, "--case",        std::string(id)};
     const auto add = [&words](const char* option, std::string value) {
         words.emplace_back(option);
         words.push_back(std::move(value));
@@ -91,11 +92,14 @@ std::string again_command(const RunOptions& options, const vm::Kernel& kernel, s
         add("--timeout-scale", fmt::format("{}", options.timeout_scale));
     if (options.strict)
         words.emplace_back("--strict");
+    words.insert(words.end(), options.arguments.begin(), options.arguments.end());
     return shell_text(words);
 }
 
 Expected<void> save_options(const fs::path& folder, const RunOptions& options, const vm::KernelSpec& spec)
 {
+    if (options.program != "run")
+        return {}; // --resume says that there is nothing to go on with
     const nlohmann::json json{{"schema", 1},
                               {"kernel", exact_name(spec)},
                               {"driver", options.driver.empty() ? "" : fs::absolute(options.driver).string()},

@@ -11,9 +11,17 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace conformance {
+
+// What the guest holds besides the guest program, ublk-serve and what every case may need.
+struct GuestExtras {
+    std::vector<std::filesystem::path> programs{}; // become /bin/<file name>, with their libraries
+    std::vector<std::pair<std::filesystem::path, std::string>> files{}; // host file -> absolute guest path
+    std::vector<std::string> modules{};                                 // of the kernel; all must be there
+};
 
 struct RunOptions {
     std::vector<std::string> kernels;
@@ -24,6 +32,10 @@ struct RunOptions {
     double timeout_scale = 1;
     bool strict = false, timings = false, resuming = false;
     std::string command; // as typed
+    // The subcommand, and what follows its options, for the command that repeats a case.
+    std::string program = "run";
+    std::vector<std::string> arguments{};
+    GuestExtras extras{}; // of `ublkcheck run` there are none, and only it can be resumed
 };
 
 // Why a run could not go on, in one sentence, and what the program then exits with.
