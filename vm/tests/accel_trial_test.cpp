@@ -1,30 +1,29 @@
-// The trial boot itself, where there is a kernel to try (UBLKCHECK_TEST_KERNEL).
+// The trial boot itself, with a real kernel.
 #include "vm/accel.hpp"
 
 #include "vm/initramfs.hpp"
 #include "vm/tests/temp_dir.hpp"
+#include "vm/tests/test_kernel.hpp"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 
 using testing::HasSubstr;
 using vm::AccelRequest;
 
 TEST(AccelTrial, answers_with_a_reason_and_remembers)
 {
-    const char* kernel = std::getenv("UBLKCHECK_TEST_KERNEL");
-    if (!kernel)
-        GTEST_SKIP() << "UBLKCHECK_TEST_KERNEL names no kernel image";
+    const auto& kernel = vm::testing::test_kernel();
+    ASSERT_TRUE(kernel) << kernel.error().message;
     const vm::testing::TempDir dir;
     ASSERT_TRUE(vm::write_initramfs({.init = TRIAL_INIT, .programs = {}, .files = {}, .modules = {}},
                                     dir / "initramfs"));
     const auto choose = [&](AccelRequest request) {
         const auto start = std::chrono::steady_clock::now();
-        auto choice = vm::choose_accel(request, kernel, dir / "initramfs", dir / "cache");
+        auto choice = vm::choose_accel(request, kernel->image, dir / "initramfs", dir / "cache");
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
         fmt::print("    {:.3f} s: {}\n", took.count(), choice ? choice->why : choice.error().message);
         return choice;
