@@ -1,5 +1,6 @@
 #include "reports/rundir.hpp"
 
+#include "reports/html.hpp"
 #include "reports/junit.hpp"
 #include "reports/ktap.hpp"
 #include "reports/results_json.hpp"
@@ -262,7 +263,8 @@ std::expected<void, std::string> write_reports(const fs::path& folder, const Run
 {
     for (const auto& [name, text] : {std::pair{"results.json", results_json(run)},
                                      {"results.ktap", ktap(run)},
-                                     {"junit.xml", junit(run)}})
+                                     {"junit.xml", junit(run)},
+                                     {"index.html", html(run)}})
         if (auto written = write_whole(folder / name, text); !written)
             return written;
     return {};

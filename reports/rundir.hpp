@@ -1,5 +1,5 @@
-// The folder that a run leaves behind: events.jsonl as it grows, at the end results.json, results.ktap and
-// junit.xml. Errors are sentences with path, reason and mend.
+// The folder that a run leaves behind: events.jsonl as it grows, at the end results.json, results.ktap,
+// junit.xml and index.html. Errors are sentences with path, reason and mend.
 #pragma once
 
 #include "reports/event.hpp"
@@ -57,7 +57,7 @@ class RunDir {
 // Reads the events of a run's folder, without a lock: a run that is going on can be looked at.
 std::expected<Folded, std::string> load_run(const std::filesystem::path& folder);
 
-// Writes results.json, results.ktap and junit.xml, each whole or not at all.
+// Writes results.json, results.ktap, junit.xml and index.html, each whole or not at all.
 std::expected<void, std::string> write_reports(const std::filesystem::path& folder, const RunResult& run);
 
 // Replaces `file` by one that holds `text`: whoever reads it sees the old one or the new one, never a part.

@@ -139,7 +139,8 @@ TEST_F(RunDirTest, TheEndLeavesTheReports)
     ASSERT_TRUE(document.load_file((run.path() / "junit.xml").c_str()));
     EXPECT_EQ(document.select_nodes("//testcase").size(), 2U);
     EXPECT_THAT(names_in(run.path()),
-                testing::UnorderedElementsAre("events.jsonl", "results.json", "results.ktap", "junit.xml"));
+                testing::UnorderedElementsAre("events.jsonl", "results.json", "results.ktap", "junit.xml",
+                                              "index.html"));
 }
 
 TEST_F(RunDirTest, AFolderIsNotSharedWhileItsRunLives)

@@ -17,6 +17,14 @@ std::size_t length_of(std::string_view valid)
     return std::min(length, valid.size());
 }
 
+// C1, what HTML calls noncharacters of the basic plane, and marks that reorder the text after them.
+bool is_harmful(std::string_view point)
+{
+    return (point >= "\xc2\x80" && point <= "\xc2\x9f") || (point >= "\uFDD0" && point <= "\uFDEF") ||
+           (point >= "\u202A" && point <= "\u202E") || (point >= "\u2066" && point <= "\u2069") ||
+           point == "\uFFFE" || point == "\uFFFF";
+}
+
 template <typename Keep>
 std::string replaced(std::string_view text, std::string_view by, Keep keep)
 {
@@ -75,6 +83,27 @@ std::string xml_text(std::string_view text)
                    point == "\r";
         return point != "\uFFFE" && point != "\uFFFF";
     });
+}
+
+std::string html_text(std::string_view text)
+{
+    const auto valid = utf8(text);
+    std::string result;
+    result.reserve(valid.size());
+    for (std::string_view rest = valid; !rest.empty();) {
+        const auto point = rest.substr(0, length_of(rest));
+        rest.remove_prefix(point.size());
+        const auto first = static_cast<unsigned char>(point[0]);
+        if (point == "\r" && rest.starts_with('\n'))
+            continue;
+        if (first == 0x7f)
+            result += "␡";
+        else if (first < 0x20 && point != "\n" && point != "\t")
+            result += {'\xe2', '\x90', static_cast<char>(0x80 + first)}; // U+2400 and on
+        else
+            result += is_harmful(point) ? replacement : point;
+    }
+    return result;
 }
 
 std::size_t columns(std::string_view line)

@@ -26,6 +26,15 @@ TEST(Text, XmlTextHoldsOnlyWhatXmlMayHold)
     EXPECT_EQ(xml_text("a\tb\nc\x01<&\uFFFE\uFFFF\uFFFD\xc3"), "a\tb\nc\uFFFD<&\uFFFD\uFFFD\uFFFD\uFFFD");
 }
 
+TEST(Text, HtmlTextShowsControlCharactersAndTurnsNoText)
+{
+    EXPECT_EQ(html_text("a\tb\nc\r\nd"), "a\tb\nc\nd");
+    EXPECT_EQ(html_text(std::string_view{"\0\x01\x1b[31m\r\x7f", 9}), "␀␁␛[31m␍␡");
+    EXPECT_EQ(html_text("\u0080 \u009f \u202E \u2066 \uFFFE \uFDD0"),
+              "\uFFFD \uFFFD \uFFFD \uFFFD \uFFFD \uFFFD");
+    EXPECT_EQ(html_text("\xff<é→😀>&"), "\uFFFD<é→😀>&");
+}
+
 TEST(Text, ColumnsCountCodePoints)
 {
     EXPECT_EQ(columns(""), 0U);

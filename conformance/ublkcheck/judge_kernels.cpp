@@ -1,5 +1,6 @@
 #include "conformance/ublkcheck/judge_kernels.hpp"
 
+#include "reports/html.hpp"
 #include "reports/results_json.hpp"
 
 #include <CLI/CLI.hpp>
@@ -166,8 +167,10 @@ Expected<int> judge_kernels(const RunOptions& options, const std::vector<const C
     }
     const auto index = reports::index_json(several.index);
     if (specs->size() > 1 && !several.index.empty())
-        if (auto written = write_json((fs::path(options.out) / "index.json").string(), index); !written)
-            return std::unexpected(written.error());
+        for (const auto& [name, text] :
+             {std::pair{"index.json", index}, {"index.html", reports::index_html(several.index)}})
+            if (auto written = write_json((fs::path(options.out) / name).string(), text); !written)
+                return std::unexpected(written.error());
     if (auto written = write_json(options.json, specs->size() > 1 ? index : several.last_json); !written)
         return std::unexpected(written.error());
     const int code = several.index.empty() ? reports::exit_no_run : reports::exit_code(several.index);

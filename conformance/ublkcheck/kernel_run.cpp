@@ -85,7 +85,7 @@ Expected<reports::RunResult> KernelRun::run(const std::vector<const Case*>& plan
     if (!folded)
         return failed(first_ || !done.empty() ? reports::exit_unexpected : reports::exit_no_run,
                       folded.error());
-    terminal_.finish(folded->run, folder().string());
+    terminal_.finish(folded->run, (folder() / "index.html").string());
     if (options_.timings)
         terminal_.timings(folded->run);
     return std::move(folded->run);

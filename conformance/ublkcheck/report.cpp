@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "conformance/ublkcheck/commands.hpp"
+#include "reports/html.hpp"
 #include "reports/results_json.hpp"
 #include "reports/rundir.hpp"
 #include "reports/terminal.hpp"
@@ -52,7 +53,7 @@ std::expected<reports::RunResult, std::string> render(reports::Terminal& termina
         terminal.timings(run);
     if (auto written = reports::write_reports(folder, run); !written)
         return std::unexpected{written.error()};
-    terminal.finish(run, folder.string());
+    terminal.finish(run, (folder / "index.html").string());
     return std::move(run);
 }
 
@@ -101,6 +102,8 @@ std::expected<int, std::string> report(const ReportArguments& arguments)
         if (!file.empty())
             if (auto written = reports::write_whole(file, reports::index_json(index)); !written)
                 return std::unexpected{written.error()};
+    if (auto written = reports::write_whole(top / "index.html", reports::index_html(index)); !written)
+        return std::unexpected{written.error()};
     return reports::exit_code(index);
 }
 
