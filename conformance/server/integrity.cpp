@@ -4,6 +4,7 @@
 #include "conformance/driver/driver.hpp"
 #include "conformance/server/digest.hpp"
 #include "conformance/server/process.hpp"
+#include "conformance/server/suite.hpp"
 
 #include <cstring>
 #include <fcntl.h>
@@ -47,12 +48,6 @@ std::vector<std::string> serve_arguments(const Setup& setup, std::size_t mib)
         arguments.insert(arguments.end(), {"--size", fmt::format("{}M", mib)});
     }
     return arguments;
-}
-
-void drop_caches()
-{
-    ::sync();
-    std::ofstream("/proc/sys/vm/drop_caches") << "3";
 }
 
 // ---- fio ----

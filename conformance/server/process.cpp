@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t max_output = 1 << 20;
 
-pid_t spawn(const std::vector<std::string>& arguments, int output_fd)
+pid_t spawn(const std::vector<std::string>& arguments, int output_fd, Where where = Where::current())
 {
     std::vector<char*> argv;
     for (const auto& argument : arguments)
@@ -34,7 +34,7 @@ pid_t spawn(const std::vector<std::string>& arguments, int output_fd)
     const int error = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
     if (error != 0)
-        fail(fmt::format("{} starts", arguments.front()), errno_text(error));
+        fail(fmt::format("{} starts", arguments.front()), errno_text(error), where);
     return pid;
 }
 
@@ -72,6 +72,11 @@ Finished run_program(const std::vector<std::string>& arguments)
     }
     finished.status = to_status(raw);
     return finished;
+}
+
+pid_t spawn_program(const std::vector<std::string>& arguments, Where where)
+{
+    return spawn(arguments, -1, where);
 }
 
 std::string must_run(const std::vector<std::string>& arguments, Where where)

@@ -17,6 +17,8 @@ struct Finished {
 Finished run_program(const std::vector<std::string>& arguments);
 // The same, and anything but exit status 0 fails the case.
 std::string must_run(const std::vector<std::string>& arguments, Where where = Where::current());
+// Starts it and does not wait; its output goes to the case's log.
+pid_t spawn_program(const std::vector<std::string>& arguments, Where where = Where::current());
 bool has_program(const std::string& name); // in /bin of the guest, or the PATH of a host
 
 // `ublk-serve add` in the foreground, seen from outside: a process and a block device.
