@@ -15,9 +15,11 @@
 #include "ublk/uapi/ctrl.hpp"
 #include "ublk/uapi/params.hpp"
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 namespace ublk::engine {
@@ -97,13 +99,15 @@ class Configured {
   public:
     const uapi::DevInfo& info() const { return claim_.info(); }
     // Opens the device, starts its queues, and returns when the disk is there. `backend` has to live until
-    // the device is stopped. Gives up with EINTR when interrupt_fd (if not -1) becomes readable.
-    template <Backend B>
+    // the device is stopped. Gives up with EINTR when interrupt_fd (if not -1) becomes readable. `Queue` is a
+    // QueueDriver that can be made of a KernelQueue&: the kernel's queue itself, or a decorator of it.
+    template <typename Queue = KernelQueue, Backend B>
     Result<Running> start(B& backend, int interrupt_fd = -1) &&
     {
         return std::move(*this).start_queues(
-            [&backend](KernelQueue& queue, std::uint16_t number, const ArmedFn& armed) {
-                QueueRunner<KernelQueue, B> runner(queue, backend, number);
+            [&backend](KernelQueue& kernel, std::uint16_t number, const ArmedFn& armed) {
+                std::conditional_t<std::same_as<Queue, KernelQueue>, Queue&, Queue> queue(kernel);
+                QueueRunner<Queue, B> runner(queue, backend, number);
                 armed(runner.arm());
                 return runner.run();
             },

@@ -1,10 +1,4 @@
-#include "ublk/backends/file.hpp"
-#include "ublk/backends/memory.hpp"
-#include "ublk/backends/null.hpp"
-#include "ublk/engine/device.hpp"
-#include "ublk/engine/parameters.hpp"
-#include "ublk/serve/commands.hpp"
-#include "ublk/serve/daemon.hpp"
+#include "ublk/serve/serving.hpp"
 #include "ublk/serve/size.hpp"
 
 #include <array>
@@ -18,22 +12,6 @@
 namespace ublk::serve {
 
 namespace {
-
-// The signals that end the server, turned into a descriptor. Made before there are threads, which inherit the
-// mask.
-Result<wire::Fd> ending_signals()
-{
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
-        ::sigaddset(&set, signal);
-    if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
-        return std::unexpected(make_error("sigprocmask", errno));
-    wire::Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd)
-        return std::unexpected(make_error("signalfd", errno));
-    return fd;
-}
 
 std::string ready_line(const AddCommand& command, const uapi::DevInfo& info, std::uint64_t size)
 {
@@ -116,46 +94,38 @@ int finish(engine::Running running, Ending ending)
     return exit_ok;
 }
 
-template <engine::Backend B>
-int serve(const AddCommand& command, B& backend, Starter& starter)
-{
-    const auto failed = [&](const Error& error) { return starter.failed(exit_code(error), error.message()); };
-    const auto signals = ending_signals();
-    if (!signals)
-        return failed(signals.error());
-    auto control = engine::Control::open();
-    if (!control)
-        return failed(control.error());
-    auto created = engine::Created::add(*control, command.device);
-    if (!created)
-        return failed(created.error());
-    const engine::Geometry geometry = backend.geometry();
-    auto configured =
-        std::move(*created).set_parameters(engine::make_params(geometry, created->info().max_io_buf_bytes));
-    if (!configured)
-        return failed(configured.error());
-    auto running = std::move(*configured).start(backend, signals->get());
-    if (!running)
-        return failed(running.error());
-    const uapi::DevInfo info = running->info();
-    if (const auto there = wait_for_disk(info.dev_id); !there)
-        return failed(there.error());
-    if (const auto written = write_json(command.json, describe(command, info, geometry.size)); !written)
-        return failed(written.error());
-    starter.ready(ready_line(command, info, geometry.size));
-    const Ending ending = wait_for_end(*running, signals->get());
-    return finish(std::move(*running), ending);
-}
-
-template <engine::Backend B>
-int serve(const AddCommand& command, Result<B> backend, Starter& starter)
-{
-    if (!backend)
-        return starter.failed(exit_failed, backend.error().message());
-    return serve(command, *backend, starter);
-}
-
 } // namespace
+
+Result<wire::Fd> ending_signals()
+{
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        ::sigaddset(&set, signal);
+    if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
+        return std::unexpected(make_error("sigprocmask", errno));
+    wire::Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd)
+        return std::unexpected(make_error("signalfd", errno));
+    return fd;
+}
+
+Result<void> announce(const AddCommand& command, const uapi::DevInfo& info, std::uint64_t size,
+                      Starter& starter)
+{
+    if (auto there = wait_for_disk(info.dev_id); !there)
+        return there;
+    if (auto written = write_json(command.json, describe(command, info, size)); !written)
+        return written;
+    starter.ready(ready_line(command, info, size));
+    return {};
+}
+
+int serve_until_end(engine::Running running, int signal_fd)
+{
+    const Ending ending = wait_for_end(running, signal_fd);
+    return finish(std::move(running), ending);
+}
 
 int run(const AddCommand& command)
 {
@@ -164,24 +134,7 @@ int run(const AddCommand& command)
         if (const auto exit_code = starter.daemonize())
             return *exit_code;
     }
-    switch (command.type) {
-    case BackendType::null: {
-        backends::Null backend(command.size, command.block_size);
-        return serve(command, backend, starter);
-    }
-    case BackendType::memory:
-        return serve(command, backends::Memory::create(command.size, command.block_size, command.read_only),
-                     starter);
-    case BackendType::file:
-        return serve(command,
-                     backends::File::open({.path = command.file,
-                                           .size = command.size,
-                                           .block_size = command.block_size,
-                                           .direct = command.direct,
-                                           .read_only = command.read_only}),
-                     starter);
-    }
-    return exit_usage;
+    return with_backend(command, starter, [&](auto& backend) { return serve(command, backend, starter); });
 }
 
 } // namespace ublk::serve
