@@ -21,7 +21,7 @@ DiskIo::DiskIo(const Subject& subject, Path path, int flags, Where where) : subj
     auto fd = ublk::wire::open_node(subject.disk(), flags | (path == Path::direct ? O_DIRECT : 0));
     if (!fd)
         refuse("opening " + subject.disk(), -fd.error(), where);
-    fd_ = std::move(*fd);
+    fd_ = subject.keep(std::move(*fd));
 }
 
 long DiskIo::try_write(std::uint64_t offset, std::span<const std::byte> data) const

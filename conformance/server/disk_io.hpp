@@ -32,7 +32,7 @@ class DiskIo {
     explicit DiskIo(const Subject& subject, Path path = Path::direct, int flags = O_RDWR,
                     Where where = Where::current());
 
-    int fd() const { return fd_.get(); }
+    int fd() const { return fd_->get(); }
     void write(std::uint64_t offset, std::span<const std::byte> data, Where where = Where::current()) const;
     void read(std::uint64_t offset, std::span<std::byte> data, Where where = Where::current()) const;
     void flush(Where where = Where::current()) const; // fsync
@@ -50,7 +50,7 @@ class DiskIo {
 
   private:
     const Subject& subject_;
-    Fd fd_;
+    std::shared_ptr<Fd> fd_;
 };
 
 } // namespace conformance

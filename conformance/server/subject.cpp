@@ -232,6 +232,21 @@ void Subject::fail(std::string expected, std::string observed, Where where) cons
     conformance::fail(std::move(expected), std::move(observed), where);
 }
 
+std::shared_ptr<Fd> Subject::keep(Fd fd) const
+{
+    auto kept = std::make_shared<Fd>(std::move(fd));
+    open_.push_back(kept);
+    return kept;
+}
+
+void Subject::close_all()
+{
+    for (const auto& fd : open_)
+        if (const auto there = fd.lock())
+            there->reset();
+    open_.clear();
+}
+
 void Subject::signal(int sig) const
 {
     ::kill(main_, sig);
@@ -249,6 +264,7 @@ void Subject::tell_to_end(Where where)
 {
     if (stalls_->stalled() || ended())
         fail("the server serves until it is told to end", "it was to be told now", where);
+    close_all();
     if (profile().end.empty())
         ::kill(main_, SIGTERM);
     else
@@ -280,6 +296,7 @@ void Subject::expect_ended(Where where)
 void Subject::kill(Where where)
 {
     watch_stalls(true);
+    close_all();
     signal(SIGKILL);
     if (!eventually([this] { return ended().has_value(); }))
         conformance::fail("a killed server ends", "it is still there", where);

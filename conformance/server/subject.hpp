@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <vector>
 
 namespace conformance {
 
@@ -43,6 +44,10 @@ class Subject {
     // is what the text says first: it is the cause of whatever was seen after it.
     [[noreturn]] void fail(std::string expected, std::string observed, Where where = Where::current()) const;
 
+    // A descriptor of the device, which closes when the server is told to end: with one open, it could not
+    // delete its device.
+    std::shared_ptr<Fd> keep(Fd fd) const;
+
     void signal(int sig) const; // to every process of the server
     // Tells the server to end; it must, in its time, with its status, and its device must go.
     void finish(Where where = Where::current());
@@ -65,7 +70,10 @@ class Subject {
     std::optional<int> reap_launched();
     void reap();
 
+    void close_all();
+
     std::unique_ptr<StallWatch> stalls_;
+    mutable std::vector<std::weak_ptr<Fd>> open_;
     std::optional<PowerDisk> power_disk_;
     Driver control_;
     std::string disk_;

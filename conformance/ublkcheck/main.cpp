@@ -18,6 +18,7 @@ int main(int argc, char** argv)
                "could not run.");
     int exit_code = 0;
     conformance::add_run_command(app, exit_code);
+    conformance::add_server_command(app, exit_code);
     conformance::add_list_commands(app, exit_code);
     conformance::add_kernels_command(app, exit_code);
     conformance::add_report_command(app, exit_code);
