@@ -2,6 +2,7 @@
 
 #include "conformance/server/process.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <fcntl.h>
 #include <filesystem>
@@ -191,7 +192,8 @@ void Subject::adopt(std::uint32_t id, Where where)
     stalls_->guard({main_, serving_});
     constexpr std::uint64_t sector = 512; // what sysfs counts in, whatever the block size
     size_ = sysfs_number("size") * sector;
-    block_ = sysfs_number("queue/logical_block_size");
+    // Recent kernels refuse direct requests whose length is not a multiple of this as well.
+    block_ = std::max(sysfs_number("queue/logical_block_size"), sysfs_number("queue/dma_alignment") + 1);
     if (size_ == 0 || block_ < sector)
         conformance::fail("sysfs says how large the device and its blocks are",
                           fmt::format("size {}, logical_block_size {}", size_, block_), where);
