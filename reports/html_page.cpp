@@ -93,6 +93,8 @@ void Page::add_script()
 
 std::string Page::text()
 {
+    if (contents_.first_child() == contents_.last_child()) // one section needs no list
+        body_.remove_child("nav");
     close_empty(document_);
     std::ostringstream out;
     document_.save(out, "", pugi::format_raw | pugi::format_no_declaration, pugi::encoding_utf8);

@@ -53,7 +53,7 @@ tbody th { font-weight: 400; min-width: 9rem; }
 .group th { padding-top: 1rem; font-weight: 600; }
 td code, th code { white-space: nowrap; }
 .number { text-align: right; padding-right: 1.25rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: .25rem 0; font-weight: 600; }
+.words { min-width: 8rem; }
 .filter { display: block; margin-bottom: .5rem; }
 .filter input { font: inherit; width: 20rem; max-width: 100%; padding: .2rem .5rem; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }

@@ -94,8 +94,8 @@ void add_measurement(Node body, const Measurement& m)
     add_number(row, compared ? page::grouped(m.ratio, 4) : "");
     add_number(row,
                compared ? fmt::format("{} – {}", page::grouped(m.low, 4), page::grouped(m.high, 4)) : "");
-    add(row, "td", m.against);
-    add(row, "td", m.conclusion);
+    add(row, "td", m.against, "words");
+    add(row, "td", m.conclusion, "words");
 }
 
 void mark_numbers(Node table, std::size_t first, std::size_t last)
@@ -186,8 +186,8 @@ void add_measurements(Node section, const RunResult& run)
     for (const auto& c : run.cases) {
         if (c.measurements.empty())
             continue;
+        add(section, "h3", fmt::format("{} {}", c.id, c.title));
         auto table = page::add_table(section, fmt::format("Measurements of {}", c.id), measurement_columns);
-        page::add_text(table.prepend_child("caption"), fmt::format("{} {}", c.id, c.title));
         mark_numbers(table, 1, 5);
         Groups<const Measurement*> groups;
         for (const auto& m : c.measurements)
