@@ -35,6 +35,10 @@ class ScriptedQueue {
     std::uint16_t depth() const noexcept { return driver_.depth(); }
     void fetch(std::uint16_t tag) noexcept;
     void commit(std::uint16_t tag, std::int32_t result) noexcept;
+    void get_data(std::uint16_t tag) noexcept { driver_.get_data(tag); } // not asked for: payload comes along
+    std::int32_t bring(std::uint16_t, std::span<std::byte>) noexcept { return 0; }
+    std::int32_t deliver(std::uint16_t, std::span<const std::byte>) noexcept { return 0; }
+    bool short_reads() const noexcept { return true; }
     int submit() noexcept;
     int wait() noexcept;
     template <typename F>

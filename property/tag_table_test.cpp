@@ -16,8 +16,8 @@ using ublk::engine::tag_rules;
 using ublk::engine::TagEvent;
 using ublk::engine::TagState;
 
-constexpr std::array events{TagEvent::fetch, TagEvent::request, TagEvent::commit, TagEvent::abort,
-                            TagEvent::refuse};
+constexpr std::array events{TagEvent::fetch, TagEvent::request,  TagEvent::commit,
+                            TagEvent::abort, TagEvent::get_data, TagEvent::refuse};
 
 // The rows that the walk takes, chosen by `picks` among those that leave the state.
 std::vector<ublk::engine::TagRule> walk(const std::vector<std::uint8_t>& picks)
@@ -43,15 +43,16 @@ RC_GTEST_PROP(TagTable, EveryWalkLeavesATagWithExactlyOneSide, (const std::vecto
     int commands = 0, requests = 0; // with the driver, with the server
     TagEvent sent = TagEvent::fetch;
     for (const auto& [from, event, to] : walk(picks)) {
-        const bool sends = event == TagEvent::fetch || event == TagEvent::commit;
-        if (event == TagEvent::commit)
-            RC_ASSERT(requests == 1); // nothing is committed that is not owned
+        const bool sends =
+            event == TagEvent::fetch || event == TagEvent::commit || event == TagEvent::get_data;
+        if (event == TagEvent::commit || event == TagEvent::get_data)
+            RC_ASSERT(requests == 1); // nothing is committed, nor asked data for, that is not owned
         if (event == TagEvent::fetch)
             RC_ASSERT(requests == 0);
         commands += sends ? 1 : -1;
         requests += event == TagEvent::request ? 1 : 0;
-        requests -= event == TagEvent::commit ? 1 : 0;
-        if (event == TagEvent::refuse && sent == TagEvent::commit)
+        requests -= event == TagEvent::commit || event == TagEvent::get_data ? 1 : 0;
+        if (event == TagEvent::refuse && sent != TagEvent::fetch)
             ++requests; // the driver did not take it
         else if (event == TagEvent::refuse)
             break; // of a FETCH: the engine takes it for an abort

@@ -29,14 +29,16 @@ struct Setup {
     const char* id;
     const char* type; // memory, file
     unsigned queues, depth;
+    const char* path = "copy"; // --data-path
 };
 
 // A file device is initialised first: reading holes would prove nothing.
 std::vector<std::string> serve_arguments(const Setup& setup, std::size_t mib)
 {
-    std::vector<std::string> arguments{"--type",   setup.type,
-                                       "--queues", std::to_string(setup.queues),
-                                       "--depth",  std::to_string(setup.depth)};
+    std::vector<std::string> arguments{"--type",      setup.type,
+                                       "--queues",    std::to_string(setup.queues),
+                                       "--depth",     std::to_string(setup.depth),
+                                       "--data-path", setup.path};
     if (std::string_view(setup.type) == "file") {
         std::vector<std::byte> content(mib << 20);
         fill(content, 1);
@@ -98,6 +100,10 @@ constexpr Setup memory_1_128{"memory, 1 queue of 128", "memory", 1, 128};
 constexpr Setup file_1_1{"file, 1 queue of 1", "file", 1, 1};
 constexpr Setup file_2_32{"file, 2 queues of 32", "file", 2, 32};
 constexpr Setup file_1_128{"file, 1 queue of 128", "file", 1, 128};
+
+constexpr Setup memory_get_data{"memory, 2 queues of 32, get-data", "memory", 2, 32, "get-data"};
+constexpr Setup memory_user_copy{"memory, 2 queues of 32, user-copy", "memory", 2, 32, "user-copy"};
+constexpr Setup file_user_copy{"file, 1 queue of 128, user-copy", "file", 1, 128, "user-copy"};
 
 constexpr Load random_4k{"randwrite", "4k", true};
 constexpr Load sequential_4k{"write", "4k", true};
@@ -225,6 +231,9 @@ const bool fio_cases = [] {
     add_fio("INTEGRITY-FIO-010", file_1_128, sequential_4k);
     add_fio("INTEGRITY-FIO-011", file_1_128, sequential_mixed_buffered);
     add_fio("INTEGRITY-FIO-012", file_2_32, random_4k_buffered);
+    add_fio("INTEGRITY-FIO-013", memory_get_data, random_mixed);
+    add_fio("INTEGRITY-FIO-014", memory_user_copy, random_mixed);
+    add_fio("INTEGRITY-FIO-015", file_user_copy, sequential_mixed_buffered);
     return true;
 }();
 
@@ -255,6 +264,19 @@ CASE("INTEGRITY-IMAGE-004", contract,
      integrity, timeout(120s))
 {
     image_case(file_1_128, false);
+}
+
+CASE("INTEGRITY-IMAGE-005", contract,
+     "a memory device holds the image that was written directly, by NEED_GET_DATA", integrity, timeout(120s))
+{
+    image_case(memory_get_data, true);
+}
+
+CASE("INTEGRITY-IMAGE-006", contract,
+     "a file device and its file hold the image that was written directly, by USER_COPY", integrity,
+     timeout(120s))
+{
+    image_case(file_user_copy, true);
 }
 
 CASE("INTEGRITY-EXT4-001", contract, "ext4 on a memory device keeps every file over a remount", integrity,

@@ -65,18 +65,27 @@ Result<Created> Created::add(Control& control, const DeviceOptions& options)
     wanted.nr_hw_queues = options.queues;
     wanted.queue_depth = options.depth;
     wanted.max_io_buf_bytes = options.max_io_bytes;
-    wanted.flags = uapi::Features(uapi::Feature::cmd_ioctl_encode).raw();
+    const uapi::Features needed = needed_features(options.data_path);
+    wanted.flags = (uapi::Features(uapi::Feature::cmd_ioctl_encode) | needed).raw();
     auto info = control.add(wanted);
     if (!info)
         return std::unexpected(std::move(info.error()));
-    return Created(DeviceClaim(control, *info));
+    DeviceClaim claim(control, *info); // removes the device if we cannot use it
+    // The driver drops flags that it does not know instead of refusing them.
+    if ((info->flags & needed.raw()) != needed.raw()) {
+        Error error = make_error("ADD_DEV", EOPNOTSUPP, info->dev_id);
+        error.hint = "this kernel does not offer the data path " + std::string(to_string(options.data_path)) +
+                     ": use copy";
+        return std::unexpected(std::move(error));
+    }
+    return Created(std::move(claim), options.data_path);
 }
 
 Result<Configured> Created::set_parameters(const uapi::Params& params) &&
 {
     if (auto set = claim_.control().set_params(claim_.info().dev_id, params); !set)
         return std::unexpected(std::move(set.error()));
-    return Configured(std::move(claim_));
+    return Configured(std::move(claim_), data_path_);
 }
 
 Result<Running> Configured::start_queues(QueueBody body, int interrupt_fd) &&
@@ -98,7 +107,7 @@ Result<Running> Configured::start_queues(QueueBody body, int interrupt_fd) &&
         return std::unexpected(make_error("eventfd", errno, id));
 
     auto threads = std::make_unique<QueueThreads>(std::move(*char_fd), std::move(ended));
-    auto done = threads->launch(claim_.info(), masks, std::move(body));
+    auto done = threads->launch(claim_.info(), data_path_, masks, std::move(body));
     if (done)
         done = control.start(id, ::getpid(), interrupt_fd);
     if (!done) {

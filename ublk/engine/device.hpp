@@ -29,6 +29,7 @@ struct DeviceOptions {
     std::uint16_t queues = 1;                // the driver gives at most one per CPU
     std::uint16_t depth = 64;                // requests in flight per queue
     std::uint32_t max_io_bytes = 512 * 1024; // of one request; a buffer of this size belongs to each tag
+    DataPath data_path = DataPath::copy;
 };
 
 // The right and duty to remove a device. Movable; removes it when destroyed.
@@ -120,14 +121,15 @@ class Configured {
     friend class QueueThreads;
     using ArmedFn = std::function<void(int errno_or_zero)>;
     using QueueBody = std::function<QueueEnd(KernelQueue&, std::uint16_t, const ArmedFn&)>;
-    explicit Configured(DeviceClaim claim) : claim_(std::move(claim)) {}
+    Configured(DeviceClaim claim, DataPath data_path) : claim_(std::move(claim)), data_path_(data_path) {}
     Result<Running> start_queues(QueueBody body, int interrupt_fd) &&;
     DeviceClaim claim_;
+    DataPath data_path_;
 };
 
 class Created {
   public:
-    // `control` has to outlive every stage.
+    // `control` has to outlive every stage. Error: EOPNOTSUPP, this kernel does not offer the data path.
     static Result<Created> add(Control& control, const DeviceOptions& options);
     // What the driver made of the options.
     const uapi::DevInfo& info() const { return claim_.info(); }
@@ -135,8 +137,9 @@ class Created {
     Result<void> remove() && { return claim_.remove(); }
 
   private:
-    explicit Created(DeviceClaim claim) : claim_(std::move(claim)) {}
+    Created(DeviceClaim claim, DataPath data_path) : claim_(std::move(claim)), data_path_(data_path) {}
     DeviceClaim claim_;
+    DataPath data_path_;
 };
 
 // Waits until a device node can be opened with `flags`: udev may make it, and look into it, a moment after

@@ -69,8 +69,9 @@ constexpr bool carries_data(uapi::IoOp op)
 }
 
 // What is committed for a backend's answer. The driver of Linux 7.3 takes a short write for a complete one,
-// and loses the tail of a read that ends inside a sector: neither may reach it.
-constexpr std::int32_t commit_result(const Io& io, std::int32_t answer)
+// and loses the tail of a read that ends inside a sector: neither may reach it. A short read comes back for
+// its rest only where the driver itself copies (`short_reads`); elsewhere 7.3 takes it for complete, too.
+constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool short_reads = true)
 {
     constexpr std::int32_t lowest_errno = -4095;
     if (answer < 0)
@@ -82,7 +83,7 @@ constexpr std::int32_t commit_result(const Io& io, std::int32_t answer)
         return -EIO;
     if (done == io.data.size())
         return answer;
-    return io.op == uapi::IoOp::read && done % uapi::sector_size == 0 ? answer : -EIO;
+    return io.op == uapi::IoOp::read && short_reads && done % uapi::sector_size == 0 ? answer : -EIO;
 }
 
 } // namespace ublk::engine

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cerrno>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <utility>
 
 namespace ublk::engine {
@@ -28,6 +29,25 @@ std::expected<wire::Ring, int> open_ring(unsigned entries)
 }
 
 } // namespace
+
+std::string_view to_string(DataPath path)
+{
+    constexpr std::array<std::string_view, 3> names{"copy", "get-data", "user-copy"};
+    return names[static_cast<std::size_t>(path)];
+}
+
+uapi::Features needed_features(DataPath path)
+{
+    switch (path) {
+    case DataPath::copy:
+        return {};
+    case DataPath::get_data:
+        return uapi::Feature::need_get_data;
+    case DataPath::user_copy:
+        return uapi::Feature::user_copy;
+    }
+    return {};
+}
 
 std::expected<Pages, int> Pages::map(std::size_t bytes)
 {
@@ -89,8 +109,40 @@ void KernelQueue::send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) no
     const uapi::IoCmd command{.q_id = options_.queue,
                               .tag = tag,
                               .result = result,
-                              .addr = std::bit_cast<std::uintptr_t>(buffer(tag).data())};
+                              // The driver takes no address from a server that copies by itself.
+                              .addr = options_.data_path == DataPath::user_copy
+                                          ? 0
+                                          : std::bit_cast<std::uintptr_t>(buffer(tag).data())};
     wire::prep_io(*sqe, 0, uapi::opcode(nr), command, tag, true);
+}
+
+// The driver moves as much as the request holds; less than was asked for is a payload with a hole.
+std::int32_t KernelQueue::copy_in(std::uint16_t tag, std::span<std::byte> data) const noexcept
+{
+    for (std::size_t done = 0; done < data.size();) {
+        const auto at = static_cast<off_t>(uapi::user_copy_pos(options_.queue, tag, done));
+        const ssize_t n = ::pread(options_.char_fd, data.data() + done, data.size() - done, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += static_cast<std::size_t>(n);
+    }
+    return 0;
+}
+
+std::int32_t KernelQueue::copy_out(std::uint16_t tag, std::span<const std::byte> data) const noexcept
+{
+    for (std::size_t done = 0; done < data.size();) {
+        const auto at = static_cast<off_t>(uapi::user_copy_pos(options_.queue, tag, done));
+        const ssize_t n = ::pwrite(options_.char_fd, data.data() + done, data.size() - done, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += static_cast<std::size_t>(n);
+    }
+    return 0;
 }
 
 } // namespace ublk::engine

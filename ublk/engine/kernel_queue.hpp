@@ -1,7 +1,8 @@
-// One queue of a ublk device in the kernel, copy data path: a ring, the descriptors, a buffer per tag.
+// One queue of a ublk device in the kernel: a ring, the descriptors, a buffer per tag.
 #pragma once
 
 #include "ublk/engine/error.hpp"
+#include "ublk/uapi/features.hpp"
 #include "ublk/uapi/io.hpp"
 #include "ublk/wire/command.hpp"
 #include "ublk/wire/ring.hpp"
@@ -9,8 +10,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace ublk::engine {
+
+// How the payload of a request travels between the application's pages and the tag's buffer.
+enum class DataPath : std::uint8_t {
+    copy,      // the driver copies: a write before its request arrives, a read at its COMMIT
+    get_data,  // as copy, but a write is copied when we say so, into the buffer that we then name
+               // (UBLK_F_NEED_GET_DATA)
+    user_copy, // we copy, with pread and pwrite on /dev/ublkcN (UBLK_F_USER_COPY)
+};
+
+std::string_view to_string(DataPath path); // "copy", "get-data", "user-copy"
+// The feature that a device needs for it; none for copy.
+uapi::Features needed_features(DataPath path);
 
 struct KernelQueueOptions {
     int char_fd = -1; // /dev/ublkcN; stays open for as long as the queue lives
@@ -19,6 +33,7 @@ struct KernelQueueOptions {
     std::uint16_t depth = 0;
     std::uint32_t buffer_bytes = 0; // per tag: the device's max_io_buf_bytes
     unsigned desc_size = uapi::min_io_desc_size;
+    DataPath data_path = DataPath::copy;
 };
 
 // Anonymous memory, page aligned, touched only when used.
@@ -53,6 +68,16 @@ class KernelQueue {
     {
         send(uapi::IoNr::commit_and_fetch_req, tag, result);
     }
+    void get_data(std::uint16_t tag) noexcept { send(uapi::IoNr::need_get_data, tag, 0); }
+    std::int32_t bring(std::uint16_t tag, std::span<std::byte> data) noexcept
+    {
+        return options_.data_path == DataPath::user_copy ? copy_in(tag, data) : 0;
+    }
+    std::int32_t deliver(std::uint16_t tag, std::span<const std::byte> data) noexcept
+    {
+        return options_.data_path == DataPath::user_copy ? copy_out(tag, data) : 0;
+    }
+    bool short_reads() const noexcept { return options_.data_path != DataPath::user_copy; }
     int submit() noexcept { return ring_.submit(); }
     int wait() noexcept { return ring_.submit_and_wait(1); }
 
@@ -87,6 +112,8 @@ class KernelQueue {
     {
     }
     void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) noexcept;
+    std::int32_t copy_in(std::uint16_t tag, std::span<std::byte> data) const noexcept;
+    std::int32_t copy_out(std::uint16_t tag, std::span<const std::byte> data) const noexcept;
 
     KernelQueueOptions options_;
     Pages buffers_; // outlives the ring: the kernel may copy until the ring is gone

@@ -17,12 +17,20 @@ namespace ublk::engine {
 // One queue of a ublk device. fetch() and commit() prepare a command, submit() sends what is prepared,
 // wait() sends it and returns when at least one completion is there. drain(f) calls f(tag, result) for each
 // completion that is there. submit() and wait() return 0 or more, or -errno.
+//
+// How payload travels is the driver's affair: get_data() prepares the command that a completion with
+// io_res_need_get_data asks for; bring() makes the payload of a write be in the tag's buffer, deliver() gives
+// the driver that of a read; both return 0 or -errno. short_reads(): see commit_result.
 template <typename D>
 concept QueueDriver = requires(D& driver, std::uint16_t tag, std::int32_t result,
                                void (*on_completion)(std::uint16_t, std::int32_t)) {
     { driver.depth() } noexcept -> std::same_as<std::uint16_t>;
     { driver.fetch(tag) } noexcept;
     { driver.commit(tag, result) } noexcept;
+    { driver.get_data(tag) } noexcept;
+    { driver.bring(tag, std::span<std::byte>()) } noexcept -> std::same_as<std::int32_t>;
+    { driver.deliver(tag, std::span<const std::byte>()) } noexcept -> std::same_as<std::int32_t>;
+    { driver.short_reads() } noexcept -> std::same_as<bool>;
     { driver.submit() } noexcept -> std::same_as<int>;
     { driver.wait() } noexcept -> std::same_as<int>;
     driver.drain(on_completion);
@@ -81,9 +89,9 @@ class QueueRunner {
   private:
     struct Tag {
         TagState state = TagState::idle;
-        bool committed = false;     // the command in flight is a COMMIT
-        std::uint16_t refusals = 0; // of the same COMMIT, in a row
-        std::int32_t result = 0;    // what was last committed
+        TagEvent sent = TagEvent::fetch; // the command in flight
+        std::uint16_t refusals = 0;      // of the same command, in a row
+        std::int32_t result = 0;         // what was last committed
     };
     static constexpr std::uint16_t most_refusals = 1000;
 
@@ -103,6 +111,8 @@ class QueueRunner {
         }
         if (res == uapi::io_res_ok)
             serve(tag);
+        else if (res == uapi::io_res_need_get_data && tags_[tag].sent != TagEvent::get_data)
+            ask_for_data(tag);
         else if (res == uapi::io_res_abort)
             move(tag, TagEvent::abort);
         else
@@ -117,6 +127,20 @@ class QueueRunner {
         const std::int32_t result = answer(tag);
         end_.errors += result < 0 ? 1U : 0U;
         commit(tag, result);
+    }
+
+    void ask_for_data(std::uint16_t tag) noexcept
+    {
+        move(tag, TagEvent::request);
+        tags_[tag].refusals = 0;
+        get_data(tag);
+    }
+
+    void get_data(std::uint16_t tag) noexcept
+    {
+        move(tag, TagEvent::get_data);
+        tags_[tag].sent = TagEvent::get_data;
+        driver_.get_data(tag);
     }
 
     std::int32_t answer(std::uint16_t tag) noexcept
@@ -136,23 +160,30 @@ class QueueRunner {
                 return -EIO;
             io.data = buffer.first(static_cast<std::size_t>(length));
         }
-        return commit_result(io, backend_.handle(io));
+        if (io.op == uapi::IoOp::write)
+            if (const std::int32_t res = driver_.bring(tag, io.data); res < 0)
+                return commit_result(io, res);
+        const std::int32_t result = commit_result(io, backend_.handle(io), driver_.short_reads());
+        if (io.op != uapi::IoOp::read || result < 0)
+            return result;
+        const std::int32_t res = driver_.deliver(tag, io.data.first(static_cast<std::size_t>(result)));
+        return res < 0 ? commit_result(io, res) : result;
     }
 
     void commit(std::uint16_t tag, std::int32_t result) noexcept
     {
         move(tag, TagEvent::commit);
-        tags_[tag].committed = true;
+        tags_[tag].sent = TagEvent::commit;
         tags_[tag].result = result;
         driver_.commit(tag, result);
     }
 
-    // A refused COMMIT leaves the request with us: nobody else will finish it, so it is sent again if that
-    // can help, and otherwise the queue ends loudly.
+    // A refused COMMIT or NEED_GET_DATA leaves the request with us: nobody else will finish it, so it is sent
+    // again if that can help, and otherwise the queue ends loudly.
     void refused(std::uint16_t tag, std::int32_t res) noexcept
     {
         Tag& state = tags_[tag];
-        if (!state.committed) {
+        if (state.sent == TagEvent::fetch) {
             move(tag, TagEvent::abort);
             fail(res < 0 ? -res : EPROTO, tag);
             return;
@@ -160,7 +191,7 @@ class QueueRunner {
         move(tag, TagEvent::refuse);
         const bool passing = res == -EAGAIN || res == -EINTR || res == -ENOMEM;
         if (passing && ++state.refusals <= most_refusals) {
-            commit(tag, state.result);
+            state.sent == TagEvent::commit ? commit(tag, state.result) : get_data(tag);
             return;
         }
         fail(res < 0 ? -res : EPROTO, tag);

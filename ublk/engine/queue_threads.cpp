@@ -29,7 +29,8 @@ void place_thread(const CpuMask& mask, std::uint16_t queue)
 
 } // namespace
 
-Result<void> QueueThreads::launch(const uapi::DevInfo& info, const std::vector<CpuMask>& masks, Body body)
+Result<void> QueueThreads::launch(const uapi::DevInfo& info, DataPath data_path,
+                                  const std::vector<CpuMask>& masks, Body body)
 {
     body_ = std::move(body);
     // Shared: the last thread may still be leaving count_down() when we are woken.
@@ -39,7 +40,8 @@ Result<void> QueueThreads::launch(const uapi::DevInfo& info, const std::vector<C
                                          .device = info.dev_id,
                                          .queue = queue,
                                          .depth = info.queue_depth,
-                                         .buffer_bytes = info.max_io_buf_bytes};
+                                         .buffer_bytes = info.max_io_buf_bytes,
+                                         .data_path = data_path};
         threads_.emplace_back(
             [this, options, &mask = masks[queue], ready] { run_queue(options, mask, *ready); });
     }

@@ -22,7 +22,8 @@ class QueueThreads {
     QueueThreads(const QueueThreads&) = delete;
     QueueThreads& operator=(const QueueThreads&) = delete;
 
-    Result<void> launch(const uapi::DevInfo& info, const std::vector<CpuMask>& masks, Body body);
+    Result<void> launch(const uapi::DevInfo& info, DataPath data_path, const std::vector<CpuMask>& masks,
+                        Body body);
     int ended_fd() const { return ended_.get(); }
     std::optional<Error> failure() const;
     void join(); // waits for the threads; then the device file is closed

@@ -14,11 +14,12 @@ enum class TagState : std::uint8_t {
     owned, // we have a request that nobody else will finish
 };
 enum class TagEvent : std::uint8_t {
-    fetch,   // we send FETCH_REQ
-    request, // a command came back with a request
-    commit,  // we send COMMIT_AND_FETCH_REQ
-    abort,   // a command came back with -ENODEV, or a FETCH was refused: it is over for this tag
-    refuse,  // a COMMIT was refused: the request is still ours
+    fetch,    // we send FETCH_REQ
+    request,  // a command came back with a request
+    commit,   // we send COMMIT_AND_FETCH_REQ
+    abort,    // a command came back with -ENODEV, or a FETCH was refused: it is over for this tag
+    get_data, // we send NEED_GET_DATA: the payload of a write is to be copied into the tag's buffer
+    refuse,   // a COMMIT or NEED_GET_DATA was refused: the request is still ours
 };
 
 struct TagRule {
@@ -31,6 +32,7 @@ inline constexpr std::array tag_rules{
     TagRule{TagState::idle, TagEvent::fetch, TagState::armed},
     TagRule{TagState::armed, TagEvent::request, TagState::owned},
     TagRule{TagState::owned, TagEvent::commit, TagState::armed},
+    TagRule{TagState::owned, TagEvent::get_data, TagState::armed},
     TagRule{TagState::armed, TagEvent::abort, TagState::idle},
     TagRule{TagState::armed, TagEvent::refuse, TagState::owned},
 };
@@ -52,7 +54,8 @@ constexpr std::string_view to_string(TagState state)
 }
 constexpr std::string_view to_string(TagEvent event)
 {
-    constexpr std::array<std::string_view, 5> names{"fetch", "request", "commit", "abort", "refuse"};
+    constexpr std::array<std::string_view, 6> names{"fetch", "request",  "commit",
+                                                    "abort", "get-data", "refuse"};
     return names[static_cast<std::size_t>(event)];
 }
 

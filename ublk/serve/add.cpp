@@ -34,6 +34,7 @@ nlohmann::json describe(const AddCommand& command, const uapi::DevInfo& info, st
             {"queues", info.nr_hw_queues},
             {"depth", info.queue_depth},
             {"max_io_bytes", info.max_io_buf_bytes},
+            {"data_path", engine::to_string(command.device.data_path)},
             {"read_only", command.read_only},
             {"pid", ::getpid()}};
 }

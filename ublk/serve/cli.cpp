@@ -19,10 +19,13 @@ constexpr std::array backend_names{std::pair{"null", BackendType::null},
                                    std::pair{"memory", BackendType::memory},
                                    std::pair{"file", BackendType::file}};
 
+constexpr std::array data_paths{engine::DataPath::copy, engine::DataPath::get_data,
+                                engine::DataPath::user_copy};
+
 // The line as written; numbers are checked here, not by the parser, so that each complaint names its mend.
 struct Raw {
     std::string type, size, file, json, id;
-    std::string queues = "1", depth = "64", block_size = "512", max_io = "512K";
+    std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path = "copy";
     bool direct = false, read_only = false, daemon = false;
 };
 
@@ -110,6 +113,13 @@ std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
     if (*max_io < page || *max_io > most || *max_io % page != 0)
         return Notice{exit_usage,
                       fmt::format("--max-io '{}': give a multiple of 4K from 4K to 32M", raw.max_io)};
+    const auto* path = std::find_if(data_paths.begin(), data_paths.end(), [&](engine::DataPath one) {
+        return engine::to_string(one) == raw.data_path;
+    });
+    if (path == data_paths.end())
+        return Notice{exit_usage,
+                      fmt::format("--data-path '{}': give copy, get-data or user-copy", raw.data_path)};
+    add.device.data_path = *path;
     if (!raw.id.empty()) {
         const auto id = device_id("--id", raw.id);
         if (!id)
@@ -174,6 +184,10 @@ void describe_add(CLI::App& add, Raw& raw)
     add.add_option("--id", raw.id, "Device id; default the lowest free one");
     add.add_option("--block-size", raw.block_size, "Logical block, 512 to 4096 bytes")->capture_default_str();
     add.add_option("--max-io", raw.max_io, "Largest request, a multiple of 4K up to 32M")
+        ->capture_default_str();
+    add.add_option("--data-path", raw.data_path,
+                   "How payload travels: copy (by the driver), get-data (by the driver, when asked), "
+                   "user-copy (by the server)")
         ->capture_default_str();
     add.add_option("--json", raw.json, "Write what was made to this file; - for standard output");
     add.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");

@@ -26,6 +26,7 @@ struct FakeFaults {
     std::function<std::int32_t(std::uint16_t)> refuse_fetch; // 0, or why this tag's FETCH is refused
     std::function<std::int32_t(std::uint16_t)> refuse;       // 0, or why this tag's COMMIT is refused
     std::function<int()> wait_error;                         // 0, or what wait() returns instead of waiting
+    std::function<std::int32_t(std::uint16_t)> no_payload;   // 0, or why bring() or deliver() fail
     std::function<void(std::size_t, std::int32_t)> accepted; // told of an accepted COMMIT: request, result
 };
 
@@ -52,11 +53,23 @@ class FakeQueue {
 
     // QueueDriver
     std::uint16_t depth() const noexcept { return static_cast<std::uint16_t>(tags_.size()); }
-    void fetch(std::uint16_t tag) noexcept { prepared_.push_back({tag, true, 0}); }
+    void fetch(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::fetch, 0}); }
     void commit(std::uint16_t tag, std::int32_t result) noexcept
     {
-        prepared_.push_back({tag, false, result});
+        prepared_.push_back({tag, TagEvent::commit, result});
     }
+    void get_data(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::get_data, 0}); }
+    std::int32_t bring(std::uint16_t tag, std::span<std::byte>) noexcept
+    {
+        ++brought_;
+        return faults_.no_payload ? faults_.no_payload(tag) : 0;
+    }
+    std::int32_t deliver(std::uint16_t tag, std::span<const std::byte> data) noexcept
+    {
+        delivered_ += data.size();
+        return faults_.no_payload ? faults_.no_payload(tag) : 0;
+    }
+    bool short_reads() const noexcept { return short_reads_; }
     int submit() noexcept
     {
         for (const auto& command : prepared_)
@@ -105,6 +118,13 @@ class FakeQueue {
     // From now on no request comes, only aborts, though some are left: the device is being stopped.
     void stop_after(std::size_t requests) { limit_ = requests; }
 
+    // From now on writes come without their payload, as to a device with NEED_GET_DATA.
+    void need_get_data() { need_get_data_ = true; }
+    void refuse_short_reads() { short_reads_ = false; }
+    std::size_t brought() const { return brought_; }     // calls
+    std::size_t delivered() const { return delivered_; } // bytes
+    std::size_t asked() const { return asked_; }         // NEED_GET_DATA commands that were taken
+
     // Verbs for a test that decides itself; tags that they name must be armed.
     // One more request in the plan: its index.
     std::size_t offer(const uapi::IoDesc& desc)
@@ -146,7 +166,7 @@ class FakeQueue {
     };
     struct Command {
         std::uint16_t tag;
-        bool is_fetch;
+        TagEvent event;
         std::int32_t result;
     };
 
@@ -172,15 +192,20 @@ class FakeQueue {
 
     void accept(const Command& command)
     {
-        if (!step(command.tag, command.is_fetch ? TagEvent::fetch : TagEvent::commit))
+        if (!step(command.tag, command.event))
             return;
-        const auto& refuse = command.is_fetch ? faults_.refuse_fetch : faults_.refuse;
+        const bool is_fetch = command.event == TagEvent::fetch;
+        const auto& refuse = is_fetch ? faults_.refuse_fetch : faults_.refuse;
         if (const std::int32_t why = refuse ? refuse(command.tag) : 0; why != 0) {
-            step(command.tag, command.is_fetch ? TagEvent::abort : TagEvent::refuse);
+            step(command.tag, is_fetch ? TagEvent::abort : TagEvent::refuse);
             completions_.push_back({command.tag, why});
             return;
         }
-        if (command.is_fetch)
+        if (command.event == TagEvent::get_data) {
+            ++asked_;
+            dispatch(command.tag, tags_[command.tag].request);
+        }
+        if (command.event != TagEvent::commit)
             return;
         const std::size_t request = tags_[command.tag].request;
         plan_[request].results.push_back(command.result);
@@ -195,10 +220,17 @@ class FakeQueue {
             if (state(tag) != TagState::armed || random_() % 2 == 0)
                 continue;
             if (next_ < std::min(limit_, plan_.size()))
-                dispatch(tag, next_++);
+                hand_out(tag, next_++);
             else
                 abort(tag);
         }
+    }
+
+    void hand_out(std::uint16_t tag, std::size_t request)
+    {
+        dispatch(tag, request);
+        if (need_get_data_ && plan_[request].desc.op() == static_cast<std::uint8_t>(uapi::IoOp::write))
+            completions_.back().res = uapi::io_res_need_get_data;
     }
 
     std::vector<Tag> tags_;
@@ -211,6 +243,8 @@ class FakeQueue {
     FakeFaults faults_;
     std::size_t next_ = 0;
     std::size_t limit_ = SIZE_MAX;
+    std::size_t brought_ = 0, delivered_ = 0, asked_ = 0;
+    bool need_get_data_ = false, short_reads_ = true;
 };
 
 } // namespace ublk::engine::testing

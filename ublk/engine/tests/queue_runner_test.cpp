@@ -118,6 +118,71 @@ TEST(QueueRunner, CommitsWhatTheBackendAnswersWithinTheDriversRules)
     }
 }
 
+TEST(QueueRunner, AsksForThePayloadOfAWriteBeforeTheBackendSeesIt)
+{
+    for (std::uint32_t seed = 0; seed < 50; ++seed) {
+        FakeQueue queue(4, mixed_requests(40), seed);
+        queue.need_get_data();
+        ScriptedBackend backend;
+        const QueueEnd end = run(queue, backend);
+        ASSERT_THAT(queue.violations(), IsEmpty()) << "seed " << seed;
+        ASSERT_EQ(end.code, 0);
+        ASSERT_EQ(end.requests, 40U);
+        ASSERT_EQ(queue.asked(), 8U) << "one for each write";
+        for (const auto& planned : queue.plan())
+            ASSERT_EQ(planned.results.size(), 1U) << "seed " << seed;
+    }
+}
+
+TEST(QueueRunner, AsksForAPayloadAgainWhenThatWasRefusedAndEndsLoudlyWhenForGood)
+{
+    int refusals = 2;
+    FakeQueue queue(1, {request(IoOp::write, 0)}, 1,
+                    {.refuse = [&](std::uint16_t) { return refusals-- > 0 ? -EAGAIN : 0; }});
+    queue.need_get_data();
+    ScriptedBackend backend;
+    EXPECT_EQ(run(queue, backend).code, 0);
+    EXPECT_EQ(queue.asked(), 1U);
+    EXPECT_THAT(queue.plan()[0].results, ElementsAre(8 * 512));
+
+    FakeQueue refusing(1, {request(IoOp::write, 0)}, 1, {.refuse = [](std::uint16_t) { return -EINVAL; }});
+    refusing.need_get_data();
+    const QueueEnd end = run(refusing, backend);
+    EXPECT_EQ(end.code, EINVAL);
+    EXPECT_TRUE(end.stuck);
+    EXPECT_EQ(end.requests, 0U) << "the backend never saw a payload that did not come";
+}
+
+TEST(QueueRunner, BringsWritesDeliversReadsAndNothingElse)
+{
+    FakeQueue queue(2, mixed_requests(5), 1);
+    ScriptedBackend backend;
+    run(queue, backend);
+    EXPECT_EQ(queue.brought(), 1U);
+    EXPECT_EQ(queue.delivered(), 8U * 512U);
+}
+
+TEST(QueueRunner, FailsARequestWhosePayloadCannotBeMoved)
+{
+    FakeQueue queue(1, {request(IoOp::write, 0), request(IoOp::read, 1)}, 1,
+                    {.no_payload = [](std::uint16_t) { return -EFAULT; }});
+    ScriptedBackend backend;
+    run(queue, backend);
+    EXPECT_THAT(queue.plan()[0].results, ElementsAre(-EFAULT));
+    EXPECT_THAT(queue.plan()[1].results, ElementsAre(-EFAULT));
+    EXPECT_FALSE(backend.seen.contains(0)) << "a backend must not write what it was not given";
+}
+
+TEST(QueueRunner, MakesAShortReadAnErrorWhereTheDriverWouldTakeItForWhole)
+{
+    FakeQueue queue(1, {request(IoOp::read, 0)}, 1);
+    queue.refuse_short_reads();
+    ScriptedBackend backend{.answer = [](const Io&) { return 512; }};
+    run(queue, backend);
+    EXPECT_THAT(queue.plan()[0].results, ElementsAre(-EIO));
+    EXPECT_EQ(queue.delivered(), 0U);
+}
+
 TEST(QueueRunner, GivesTheBackendTheBufferCutToTheRequest)
 {
     FakeQueue queue(1, {request(IoOp::write, 7, 3), request(IoOp::flush, UINT64_MAX, 0)}, 1);
@@ -224,6 +289,7 @@ TEST(Tags, OnlyAnOwnedTagCanBeCommittedAndOnlyAnIdleOneFetched)
 {
     for (const auto state : {TagState::idle, TagState::armed, TagState::owned}) {
         EXPECT_EQ(next_state(state, TagEvent::commit).has_value(), state == TagState::owned);
+        EXPECT_EQ(next_state(state, TagEvent::get_data).has_value(), state == TagState::owned);
         EXPECT_EQ(next_state(state, TagEvent::fetch).has_value(), state == TagState::idle);
         for (const auto event : {TagEvent::request, TagEvent::abort, TagEvent::refuse})
             EXPECT_EQ(next_state(state, event).has_value(), state == TagState::armed);

@@ -42,8 +42,9 @@ TEST(CommandLine, LeavesTheSizeOfAFileToTheFile)
 
 TEST(CommandLine, TakesEveryOption)
 {
-    const auto add = added("add --type file --file disk.img --size 8M --queues 3 --depth 4096 --id 1048575 "
-                           "--block-size 4096 --direct --read-only --max-io 1M --daemon --json out.json");
+    const auto add = added(
+        "add --type file --file disk.img --size 8M --queues 3 --depth 4096 --id 1048575 "
+        "--block-size 4096 --direct --read-only --max-io 1M --data-path user-copy --daemon --json out.json");
     EXPECT_EQ(add.type, BackendType::file);
     EXPECT_EQ(add.file, "disk.img");
     EXPECT_EQ(add.size, 8U << 20);
@@ -51,6 +52,7 @@ TEST(CommandLine, TakesEveryOption)
     EXPECT_EQ(add.device.depth, 4096);
     EXPECT_EQ(add.device.id, 1048575U);
     EXPECT_EQ(add.device.max_io_bytes, 1U << 20);
+    EXPECT_EQ(add.device.data_path, engine::DataPath::user_copy);
     EXPECT_EQ(add.block_size, 4096U);
     EXPECT_TRUE(add.direct && add.read_only && add.daemon);
     EXPECT_EQ(add.json, "out.json");
