@@ -7,15 +7,12 @@
 #include <set>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "vm/error.hpp"
+#include "vm/module_info.hpp"
 
 namespace vm {
-
-// Module names are compared as the kernel does: '-' and '_' are the same.
-std::string module_name(std::string_view name);
 
 struct ModuleIndex {
     std::map<std::string, std::filesystem::path> files; // module name -> .ko, .ko.xz, .ko.zst or .ko.gz
@@ -23,12 +20,6 @@ struct ModuleIndex {
 
     // `directory` is /lib/modules/V of an installed kernel, or the root of a kernel build tree.
     static ModuleIndex of(const std::filesystem::path& directory);
-};
-
-struct ModuleInfo {
-    std::string vermagic_release;     // first word of vermagic
-    std::vector<std::string> depends; // must be loaded before
-    std::vector<std::string> softdep; // should be loaded before, where there is such a module
 };
 
 // Error (unavailable): unreadable, or no module.
