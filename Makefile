@@ -2,11 +2,13 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance kernels list lint format asan tsan fuzz-build clean
+.PHONY: help setup build test property conformance kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
 JOBS ?= $(shell nproc)
+TIME ?= 60
+TARGET ?=
 ublkcheck := build/bin/ublkcheck
 programs := ublkcheck ublkcheck-guest ublk-serve
 tidy_paths := ublk|conformance|vm|reports|fuzz|property|perf|ci
@@ -60,9 +62,10 @@ asan tsan:
 	@ci/build $@
 	@ctest --test-dir build-$@ --output-on-failure -LE vm -j$(JOBS)
 
-fuzz-build: ## the libFuzzer programs, into build-fuzz/bin
+fuzz: ## libFuzzer on all targets: TIME= seconds for each (60), TARGET="events uapi" for some
 	@ci/setup build dev
-	@ci/build fuzz
+	@ci/build fuzz fuzz_targets
+	@fuzz/run --time '$(TIME)' $(TARGET)
 
 clean: ## remove the build trees; what runs left in out/ stays
 	rm -rf build build-*
