@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -29,7 +30,9 @@ class Folder {
                        [&](HarnessNote& e) { run_.notes.push_back(std::move(e.message)); },
                        [&](RunEnded& e) {
                            run_.complete = e.complete;
-                           run_.seconds += e.seconds;
+                           // A sum that no longer fits is still a time, not infinity.
+                           run_.seconds =
+                               std::min(run_.seconds + e.seconds, std::numeric_limits<double>::max());
                        },
                    },
                    event);

@@ -15,7 +15,7 @@ namespace {
 
 struct Tally {
     std::size_t tests = 0, failures = 0, errors = 0, skipped = 0;
-    std::int64_t milliseconds = 0;
+    double milliseconds = 0; // a sum of any number of 64-bit durations
 
     void operator+=(const Tally& other)
     {
@@ -32,9 +32,9 @@ void set(pugi::xml_node node, const char* name, std::string_view value)
     node.append_attribute(name).set_value(xml_text(value).c_str());
 }
 
-std::string seconds(std::int64_t milliseconds)
+std::string seconds(double milliseconds)
 {
-    return fmt::format("{:.3f}", static_cast<double>(milliseconds) / 1000);
+    return fmt::format("{:.3f}", milliseconds / 1000);
 }
 
 void set(pugi::xml_node node, const Tally& tally)
@@ -74,8 +74,8 @@ Tally add_case(pugi::xml_node suite, const CaseResult& c, bool strict)
     auto node = suite.append_child("testcase");
     set(node, "classname", c.suite);
     set(node, "name", c.title.empty() ? c.id : fmt::format("{} {}", c.id, c.title));
-    set(node, "time", seconds(c.duration_ms));
-    Tally tally{.tests = 1, .milliseconds = c.duration_ms};
+    Tally tally{.tests = 1, .milliseconds = static_cast<double>(c.duration_ms)};
+    set(node, "time", seconds(tally.milliseconds));
     std::string output;
     if (c.verdict == Verdict::crash || c.verdict == Verdict::hang) {
         add_problem(node, "error", c);
