@@ -1,8 +1,10 @@
 #include "conformance/known/known.hpp"
 
 #include "known_json.hpp"
+#include "reports/text.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -15,11 +17,21 @@ using ublk::uapi::KernelVersion;
 
 std::optional<KernelVersion> parse_version(std::string_view text)
 {
-    KernelVersion v;
-    const std::string copy(text);
-    if (std::sscanf(copy.c_str(), "%u.%u.%u", &v.major, &v.minor, &v.patch) < 2)
-        return std::nullopt;
-    return v;
+    KernelVersion version;
+    std::size_t numbers = 0;
+    for (auto* number : {&version.major, &version.minor, &version.patch}) {
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
+        if (error == std::errc::result_out_of_range)
+            return std::nullopt;
+        if (error != std::errc{})
+            break;
+        ++numbers;
+        text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+        if (!text.starts_with('.'))
+            break;
+        text.remove_prefix(1);
+    }
+    return numbers >= 2 ? std::optional(version) : std::nullopt;
 }
 
 namespace {
@@ -59,7 +71,8 @@ std::expected<std::vector<KnownDefect>, std::string> parse_known(std::string_vie
         for (const auto& entry : entries)
             list.push_back(parse_entry(entry));
     } catch (const std::exception& e) {
-        return std::unexpected(fmt::format("known defect {}: {}", list.size() + 1, e.what()));
+        // The JSON library quotes what it stumbled over.
+        return std::unexpected(fmt::format("known defect {}: {}", list.size() + 1, reports::plain(e.what())));
     }
     return list;
 }
