@@ -143,6 +143,21 @@ struct Wanted {
     std::vector<std::string> inherited;   // RPATHs that hold for what it needs
 };
 
+// "libfoo.so.2" -> "libfoo2", "libfoo-1.4.so.2" -> "libfoo-1.4-2".
+std::string debian_package_of(const std::string& library)
+{
+    const auto so = library.find(".so");
+    auto name = library.substr(0, so);
+    if (so != std::string::npos && so + 4 < library.size()) {
+        if (!name.empty() && name.back() >= '0' && name.back() <= '9')
+            name += '-';
+        name += library.substr(so + 4);
+    }
+    for (char& c : name)
+        c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    return name;
+}
+
 class Closure {
   public:
     Closure() { read_loader_configuration("/etc/ld.so.conf", configured_, 0); }
@@ -158,10 +173,10 @@ class Closure {
                 continue;
             const auto library = locate(wanted);
             if (!library)
-                return unavailable(
-                    fmt::format("{} needs the library {}, which is not on this machine: install "
-                                "the package that provides it",
-                                wanted.asked_by.string(), wanted.name));
+                return unavailable(fmt::format(
+                    "{} needs the library {}, which is not on this machine: install the package that "
+                    "provides it, by Debian's naming {}",
+                    wanted.asked_by.string(), wanted.name, debian_package_of(wanted.name)));
             seen_.emplace(wanted.name, *library);
             if (auto done = add_needs(library->host, wanted.inherited); !done)
                 return std::unexpected(done.error());

@@ -23,7 +23,11 @@ class Buffer {
     std::size_t bytes_;
 };
 
-enum class Path { direct, cached };
+enum class Path {
+    direct,
+    cached,
+    durable, // direct, and each write is a FUA request without a flush after it
+};
 
 // The device, opened. Offsets and lengths are bytes. What does not succeed fails the case, and the text tells
 // the server's end or silence first.
@@ -49,7 +53,10 @@ class DiskIo {
     [[noreturn]] void refuse(std::string_view what, long result, Where where = Where::current()) const;
 
   private:
+    long write_durably(std::uint64_t offset, std::span<const std::byte> data) const;
+
     const Subject& subject_;
+    bool durable_;
     std::shared_ptr<Fd> fd_;
 };
 

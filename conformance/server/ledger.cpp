@@ -92,7 +92,7 @@ void Ledger::check_bytes(std::span<const std::byte> data, std::uint64_t offset, 
     const auto found =
         examine(data, offset, block_, [this](std::uint64_t at) { return expected(at); }, read_again);
     if (found)
-        subject_.fail("what was acknowledged last is what is read", found->text, where);
+        subject_.fail(rule_, found->text, where);
     count_check();
 }
 

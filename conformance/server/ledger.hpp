@@ -40,7 +40,9 @@ class Ledger {
                    Where where = Where::current());
     void check_all(const DiskIo& io, std::size_t piece = 256 * 1024, Where where = Where::current()) const;
 
-    // These blocks may hold anything from now on; forget_all(): all may.
+    // What the next checks hold, as a sentence for the verdict.
+    void state_rule(std::string rule) { rule_ = std::move(rule); }
+    // These blocks may hold anything from now on.
     void forget(Extent extent);
     // A random extent of 1 to `most` bytes in `within`, of whole blocks.
     Extent random_extent(std::mt19937_64& random, std::uint64_t most, Extent within) const;
@@ -62,6 +64,7 @@ class Ledger {
     Extent part_;
     std::size_t block_;
     Row* rows_;
+    std::string rule_ = "what was acknowledged last is what is read";
 };
 
 } // namespace conformance

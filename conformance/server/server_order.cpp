@@ -35,7 +35,7 @@ void durability(Loss loss, bool by_fua)
     needs_writable(subject);
     Ledger ledger(subject, 4ULL << 20);
     {
-        const DiskIo io(subject, Path::direct, O_RDWR | (by_fua ? O_DSYNC : 0));
+        const DiskIo io(subject, by_fua ? Path::durable : Path::direct);
         std::mt19937_64 random(1);
         ledger.write_all(io, 0, 64 * 1024);
         for (int i = 0; i < 100; ++i)
@@ -47,6 +47,8 @@ void durability(Loss loss, bool by_fua)
     if (loss == Loss::of_power)
         subject.power_disk()->lose_power();
     subject.start_again();
+    ledger.state_rule(by_fua ? "what was written with FUA is there after the loss"
+                             : "what was written before the fsync is there after the loss");
     ledger.check_all(DiskIo(subject));
     subject.finish();
 }
@@ -76,6 +78,8 @@ struct Hole {
     // Everything but the range is as it was.
     void check_neighbours()
     {
+        ledger.state_rule(
+            fmt::format("the blocks around {} are as before", place_text(range.offset, range.bytes)));
         ledger.forget(range);
         ledger.check_all(io);
     }
@@ -102,7 +106,7 @@ struct Hole {
 
 } // namespace
 
-CASE("SERVER-FLUSH-001", contract, "fsync and O_DSYNC writes succeed, whatever cache sysfs tells of", server)
+CASE("SERVER-FLUSH-001", contract, "fsync and writes with FUA succeed, whatever cache sysfs tells of", server)
 {
     if (profile().read_only)
         skip("the device is to be read-only (--read-only)");
@@ -110,7 +114,7 @@ CASE("SERVER-FLUSH-001", contract, "fsync and O_DSYNC writes succeed, whatever c
     needs_writable(subject);
     const auto cache = subject.sysfs("queue/write_cache");
     expect_true(cache == "write back" || cache == "write through", "queue/write_cache says which");
-    const DiskIo plain(subject, Path::direct), durable(subject, Path::direct, O_RDWR | O_DSYNC);
+    const DiskIo plain(subject), durable(subject, Path::durable);
     const Buffer buffer(std::max<std::size_t>(subject.block(), 4096));
     for (int i = 0; i < 20; ++i) {
         plain.write(0, buffer.span());
@@ -127,7 +131,7 @@ CASE("SERVER-FLUSH-002", contract, "what was written before an fsync outlives a 
     durability(Loss::of_process, false);
 }
 
-CASE("SERVER-FLUSH-003", contract, "an O_DSYNC write outlives a server that is killed", server)
+CASE("SERVER-FLUSH-003", contract, "a write with FUA outlives a server that is killed", server)
 {
     needs_persistence();
     durability(Loss::of_process, true);
@@ -139,7 +143,7 @@ CASE("SERVER-FLUSH-004", contract, "what was written before an fsync outlives a 
     durability(Loss::of_power, false);
 }
 
-CASE("SERVER-FLUSH-005", contract, "an O_DSYNC write outlives a loss of power", server)
+CASE("SERVER-FLUSH-005", contract, "a write with FUA outlives a loss of power", server)
 {
     needs_power_disk();
     durability(Loss::of_power, true);

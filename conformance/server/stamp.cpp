@@ -79,7 +79,7 @@ struct Look {
     std::uint64_t offset = 0;
     Stamp wanted;
     std::optional<Stamp> found;
-    std::optional<std::size_t> differs; // from what its own stamp says
+    std::optional<Difference> differs; // from what its own stamp says
     bool zeroes = false;
     std::string begins; // in hexadecimal
 };
@@ -88,7 +88,7 @@ std::optional<Look> look_at(std::span<const std::byte> block, std::uint64_t offs
 {
     Look look{.offset = offset, .wanted = wanted, .found = read_stamp(block), .differs = {}, .begins = {}};
     if (look.found) {
-        look.differs = first_difference(block, *look.found);
+        look.differs = difference(block, *look.found);
         if (*look.found == wanted && !look.differs)
             return std::nullopt;
     } else {
@@ -137,9 +137,13 @@ Finding name(const Look& look, const Request& request, std::size_t block, const 
                             place, look.found->offset,
                             static_cast<std::int64_t>(look.offset - look.found->offset),
                             version_text(*look.found), version_text(look.wanted))};
+    if (look.differs && look.differs->last + 1 < block)
+        return {Wrong::corrupt,
+                fmt::format("corrupt: {} is {}, but for what is between its bytes {} and {}", place,
+                            version_text(*look.found), look.differs->first, look.differs->last)};
     if (look.differs)
-        return {Wrong::torn, fmt::format("torn: {} begins with {} and differs from it from byte {} on", place,
-                                         version_text(*look.found), *look.differs)};
+        return {Wrong::torn, fmt::format("torn: {} begins as {} and is something else from its byte {} on",
+                                         place, version_text(*look.found), look.differs->first)};
     return lost_or_stale(look, "holds " + version_text(*look.found), request, block, read_again);
 }
 
@@ -154,6 +158,8 @@ const char* to_string(Wrong kind)
         return "stale";
     case Wrong::torn:
         return "torn";
+    case Wrong::corrupt:
+        return "corrupt";
     case Wrong::misplaced:
         return "misplaced";
     case Wrong::foreign:
@@ -194,14 +200,19 @@ std::optional<Stamp> read_stamp(std::span<const std::byte> block)
                  .request_bytes = header.request_bytes};
 }
 
-std::optional<std::size_t> first_difference(std::span<const std::byte> block, const Stamp& stamp)
+std::optional<Difference> difference(std::span<const std::byte> block, const Stamp& stamp)
 {
     std::vector<std::byte> whole(block.size());
     write_stamp(whole, stamp);
-    const auto at = std::ranges::mismatch(block, whole).in1;
-    if (at == block.end())
-        return std::nullopt;
-    return static_cast<std::size_t>(at - block.begin());
+    std::optional<Difference> difference;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+        if (block[i] == whole[i])
+            continue;
+        if (!difference)
+            difference = Difference{i, i};
+        difference->last = i;
+    }
+    return difference;
 }
 
 std::optional<Finding> examine(std::span<const std::byte> data, std::uint64_t offset, std::size_t block,
@@ -221,7 +232,9 @@ std::optional<Finding> examine(std::span<const std::byte> data, std::uint64_t of
             return;
         ++wrong;
         last = at;
-        if (!first)
+        // A block of another place tells more than the hole that it left in its own.
+        const auto misplaced = [](const Look& l) { return l.found && l.found->offset != l.offset; };
+        if (!first || (misplaced(*look) && !misplaced(*first)))
             first = std::move(look);
     });
     if (!first)

@@ -23,13 +23,17 @@ struct Stamp {
 void write_stamp(std::span<std::byte> block, const Stamp& stamp);
 // nullopt: it does not begin with a stamp.
 std::optional<Stamp> read_stamp(std::span<const std::byte> block);
-// The first byte at which the block differs from what its stamp says; nullopt: it is whole.
-std::optional<std::size_t> first_difference(std::span<const std::byte> block, const Stamp& stamp);
+// The first and the last byte at which the block differs from what its stamp says; nullopt: it is whole.
+struct Difference {
+    std::size_t first = 0, last = 0;
+};
+std::optional<Difference> difference(std::span<const std::byte> block, const Stamp& stamp);
 
 enum class Wrong {
     lost,      // an acknowledged write did not arrive: an older version or nothing is there
     stale,     // the write arrived, but a read gave an older version
-    torn,      // part of a write arrived, or part of a block
+    torn,      // part of a write arrived, or the beginning of a block
+    corrupt,   // a block is there but for some bytes in it
     misplaced, // a block of another place is there
     foreign,   // no block that was ever written
 };

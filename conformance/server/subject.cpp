@@ -223,9 +223,8 @@ std::optional<std::string> Subject::ended() const
 void Subject::fail(std::string expected, std::string observed, Where where) const
 {
     if (const auto stalled = stalls_->stalled())
-        conformance::fail(
-            "the server answers every request",
-            fmt::format("unanswered: {}; then the server was killed, and {}", *stalled, observed), where);
+        conformance::fail("the server answers every request",
+                          fmt::format("unanswered: {}; the server was killed for it", *stalled), where);
     // Requests fail while a dying server's files are closed, a moment before it has ended.
     std::optional<std::string> end;
     if (eventually([&] { return (end = ended()).has_value(); }, 1s))

@@ -32,7 +32,13 @@ class ProfileFile {
   public:
     static Expected<ProfileFile> write(const ServerProfile& profile)
     {
-        auto name = (fs::temp_directory_path() / "ublkcheck-server-XXXXXX").string();
+        std::error_code ec;
+        const auto directory = fs::temp_directory_path(ec);
+        if (ec)
+            return failed(reports::exit_no_run,
+                          fmt::format("there is no directory for temporary files: {}; set TMPDIR to one",
+                                      ec.message()));
+        auto name = (directory / "ublkcheck-server-XXXXXX").string();
         const int fd = ::mkstemp(name.data());
         if (fd < 0)
             return failed(reports::exit_no_run,

@@ -1,0 +1,33 @@
+// A queue that does not commit what met an error, so that its tag stays with the server for ever.
+#pragma once
+
+#include "ublk/engine/kernel_queue.hpp"
+
+namespace ublk::serve::broken {
+
+class ForgetfulQueue {
+  public:
+    explicit ForgetfulQueue(engine::KernelQueue& queue) : queue_(queue) {}
+
+    std::uint16_t depth() const noexcept { return queue_.depth(); }
+    void fetch(std::uint16_t tag) noexcept { queue_.fetch(tag); }
+    void commit(std::uint16_t tag, std::int32_t result) noexcept
+    {
+        if (result >= 0)
+            queue_.commit(tag, result);
+    }
+    int submit() noexcept { return queue_.submit(); }
+    int wait() noexcept { return queue_.wait(); }
+    template <typename F>
+    void drain(F&& on_completion) noexcept
+    {
+        queue_.drain(std::forward<F>(on_completion));
+    }
+    uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return queue_.descriptor(tag); }
+    std::span<std::byte> buffer(std::uint16_t tag) noexcept { return queue_.buffer(tag); }
+
+  private:
+    engine::KernelQueue& queue_;
+};
+
+} // namespace ublk::serve::broken

@@ -1,0 +1,80 @@
+// ublk-serve-broken: ublk-serve with `--break NAME` before its own arguments; wrong in the way that is named.
+#include "ublk/serve/broken/broken_backend.hpp"
+#include "ublk/serve/broken/forgetful_queue.hpp"
+#include "ublk/serve/serving.hpp"
+
+#include <csignal>
+#include <exception>
+#include <fmt/core.h>
+#include <string_view>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+using namespace ublk::serve;
+using broken::Fault;
+
+constexpr int wrong_status = 3;
+
+// A thread of its own takes SIGTERM away from the server, which waits for it with the signal blocked.
+void take_sigterm(void (*handler)(int))
+{
+    struct sigaction action{};
+    action.sa_handler = handler;
+    ::sigaction(SIGTERM, &action, nullptr);
+    std::thread([] {
+        for (;;)
+            ::pause();
+    }).detach();
+}
+
+int serve_broken(AddCommand command, Fault fault)
+{
+    if (fault == Fault::ignore_read_only)
+        command.read_only = false;
+    if (fault == Fault::leave_device)
+        take_sigterm([](int) { ::_exit(0); });
+    if (fault == Fault::ignore_sigterm)
+        take_sigterm([](int) {});
+    Starter starter;
+    const int code = with_backend(command, starter, [&](auto& honest) {
+        broken::BrokenBackend backend(honest, fault);
+        return fault == Fault::forget_tag ? serve<broken::ForgetfulQueue>(command, backend, starter)
+                                          : serve(command, backend, starter);
+    });
+    return fault == Fault::exit_with_error ? wrong_status : code;
+}
+
+void usage()
+{
+    fmt::print("usage: ublk-serve-broken --break NAME add ...\n");
+    for (const auto& row : broken::fault_table)
+        fmt::print("  {:22} {}\n", row.name, row.what);
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+try {
+    const auto fault =
+        argc > 3 && std::string_view(argv[1]) == "--break" ? broken::fault_named(argv[2]) : std::nullopt;
+    if (!fault) {
+        usage();
+        return exit_usage;
+    }
+    const auto command = parse({argv + 3, argv + argc});
+    if (!command) {
+        complain(command.error().text);
+        return command.error().exit_code;
+    }
+    const auto* add = std::get_if<AddCommand>(&*command);
+    if (add == nullptr || add->daemon) {
+        complain("only `add` in the foreground can be broken");
+        return exit_usage;
+    }
+    return serve_broken(*add, *fault);
+} catch (const std::exception& error) {
+    complain(error.what());
+    return exit_failed;
+}
