@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance kernels list lint format asan tsan fuzz clean
+.PHONY: help setup build test property conformance servers servers-broken kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -23,6 +23,16 @@ conformance: ## judge kernels: KERNEL="6.12 7.3", ARGS="--case UBLK-CTRL-*"
 	@$(ublkcheck) run --kernel "$(KERNEL)" $(ARGS) || { code=$$?; \
 	    printf '%-10s %s\n' exit "$$code (0 nothing unexpected, 1 unexpected verdicts, 2 usage, 3 could not run)"; \
 	    exit $$code; }
+
+servers: ## judge ublk-serve, each backend, and kublk: KERNEL=7.3, ARGS="--case SERVER-DATA-*"
+	@ci/setup build vm
+	@ci/build release $(programs)
+	@ci/servers "$(KERNEL)" $(ARGS)
+
+servers-broken: ## prove the judge of servers on ones that are wrong on purpose
+	@ci/setup build vm
+	@ci/build release $(programs) broken_servers_test
+	@UBLKCHECK_SELFTEST_KERNEL="$(KERNEL)" build/tests/broken_servers_test $(ARGS)
 
 test: ## unit tests, properties, fuzz corpora, and the harness judged in a VM
 	@ci/setup build vm

@@ -36,6 +36,14 @@ TEST_F(ServerCommand, NeedsACommand)
     expect_refused({"server", "--frobnicate", "--", "true"}, 2, "--frobnicate");
 }
 
+TEST_F(ServerCommand, WhatFollowsTheDashesIsTheServers)
+{
+    for (const auto* option :
+         {"--kernel", "--case", "--setup", "--file", "--program", "--end", "--jobs", "--out"})
+        expect_refused({"server", option, "1", "--", "./missing", "--kernel", "--help", "-x"}, 2,
+                       std::string_view(option) == "--case" ? "'1'" : "./missing is not there");
+}
+
 TEST_F(ServerCommand, AProgramThatIsNoneIsNamed)
 {
     refused({"--", "no-such-server-anywhere"}, 2, "no-such-server-anywhere is no program in PATH");

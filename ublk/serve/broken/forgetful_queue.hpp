@@ -16,6 +16,16 @@ class ForgetfulQueue {
         if (result >= 0)
             queue_.commit(tag, result);
     }
+    void get_data(std::uint16_t tag) noexcept { queue_.get_data(tag); }
+    std::int32_t bring(std::uint16_t tag, std::span<std::byte> data) noexcept
+    {
+        return queue_.bring(tag, data);
+    }
+    std::int32_t deliver(std::uint16_t tag, std::span<const std::byte> data) noexcept
+    {
+        return queue_.deliver(tag, data);
+    }
+    bool short_reads() const noexcept { return queue_.short_reads(); }
     int submit() noexcept { return queue_.submit(); }
     int wait() noexcept { return queue_.wait(); }
     template <typename F>
