@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <gmock/gmock.h>
+#include <ostream>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -22,6 +23,11 @@ struct Row {
     std::string says;             // is in what it observed; empty: the case passes
     std::string command, options; // of ublkcheck server
 };
+
+void PrintTo(const Row& row, std::ostream* out) // GoogleTest looks for it by this name
+{
+    *out << row.name;
+}
 
 std::string words_of(const std::string& fault)
 {
