@@ -218,6 +218,12 @@ void add_server_command(CLI::App& app, int& exit_code)
                      "its data outlive it: started again, it serves them");
     server->add_flag("--read-only", o->profile.read_only, "its device must refuse writes");
     server->add_flag("--discard-zeroes", o->profile.discard_zeroes, "what was discarded must read as zeroes");
+    // One value for each time an option is given: else the -- after it would be taken for the end of its
+    // values.
+    for (auto* option : server->get_options())
+        if (option->get_expected_max() > 1)
+            option->expected(1)->allow_extra_args(false)->multi_option_policy(
+                CLI::MultiOptionPolicy::TakeAll);
     server
         ->add_option("command", o->profile.command,
                      "the server and its arguments; {disk} is a disk whose cache a loss of power empties")
