@@ -2,6 +2,7 @@
 
 #include "conformance/driver/expect.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <gtest/gtest.h>
 #include <limits>
@@ -271,6 +272,27 @@ TEST(BoundedLog, KeepsBothEndsOfAFlood)
         endless.add_bytes(std::string(1000, 'x'));
     ASSERT_EQ(endless.lines().size(), 1U);
     EXPECT_LT(endless.lines().front().size(), 1000U);
+}
+
+// What is passed over must be what would have been pushed out, however the flood is cut.
+TEST(BoundedLog, KeepsTheSameOfAFloodInLargePieces)
+{
+    std::string flood;
+    for (int i = 0; i < 5000; ++i)
+        flood += "line " + std::to_string(i) + "\n";
+    flood += "an unfinished one";
+    BoundedLog by_line;
+    for (std::size_t at = 0; at < flood.size();) {
+        const auto end = std::min(flood.find('\n', at), flood.size() - 1) + 1;
+        by_line.add_bytes(std::string_view(flood).substr(at, end - at));
+        at = end;
+    }
+    for (const std::size_t piece : {1UL, 7UL, 1000UL, 1234UL, 16384UL, 65536UL}) {
+        BoundedLog in_pieces;
+        for (std::size_t at = 0; at < flood.size(); at += piece)
+            in_pieces.add_bytes(std::string_view(flood).substr(at, piece));
+        EXPECT_EQ(in_pieces.lines(), by_line.lines()) << piece;
+    }
 }
 
 } // namespace

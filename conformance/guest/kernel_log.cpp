@@ -105,8 +105,24 @@ void BoundedLog::add(std::string line)
     }
 }
 
+// Of a flood only the last lines are kept: what they would push out is counted and not looked at, or a
+// program that prints a gigabyte of short lines would be slowed down to our pace.
+std::string_view BoundedLog::skip_flood(std::string_view bytes)
+{
+    const auto lines = static_cast<std::size_t>(std::ranges::count(bytes, '\n'));
+    if (head_.size() < head_lines || lines <= tail_lines)
+        return bytes;
+    auto end = bytes.size();
+    for (std::size_t i = 0; i <= tail_lines; ++i)
+        end = bytes.rfind('\n', end - 1);
+    dropped_ += lines - tail_lines;
+    partial_.clear(); // the beginning of a line that is passed over
+    return bytes.substr(end + 1);
+}
+
 void BoundedLog::add_bytes(std::string_view bytes)
 {
+    bytes = skip_flood(bytes);
     while (!bytes.empty()) {
         const auto end = bytes.find('\n');
         const auto piece = bytes.substr(0, end);

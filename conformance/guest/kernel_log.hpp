@@ -32,6 +32,8 @@ class BoundedLog {
     bool empty() const { return head_.empty() && partial_.empty(); }
 
   private:
+    std::string_view skip_flood(std::string_view bytes);
+
     static constexpr std::size_t head_lines = 60, tail_lines = 140, max_line = 400;
     std::vector<std::string> head_;
     std::deque<std::string> tail_;
