@@ -205,10 +205,10 @@ void add_server_command(CLI::App& app, int& exit_code)
         ->check(CLI::Range(0, 255))
         ->capture_default_str();
     server->add_option("--start-time", o->profile.start_seconds, "seconds until its device must be there")
-        ->check(CLI::Range(1, 120))
+        ->check(CLI::Range(1, 600))
         ->capture_default_str();
     server->add_option("--end-time", o->profile.end_seconds, "seconds until it must have ended when told to")
-        ->check(CLI::Range(1, 120))
+        ->check(CLI::Range(1, 600))
         ->capture_default_str();
     server->add_option("--disk-mib", o->profile.disk_mib, "MiB of {disk}")
         ->check(CLI::Range(16, 256))

@@ -85,8 +85,9 @@ const std::vector<Row> odd{
     {"never-a-device", "SERVER-LIFE-001", "there is none after 5 s, and the server still runs", "sleep 1000",
      ""},
     {"prints-for-ever", "SERVER-LIFE-001", "there is none after 5 s, and the server still runs", "yes", ""},
-    {"prints-a-gigabyte", "SERVER-LIFE-001", "", "sh -c 'yes | head -c 1G; exec ublk-serve add --type null'",
-     fmt::format("--start-time 120 --no-data --program yes --program head --program {}", SERVE_PROGRAM)},
+    {"prints-a-gigabyte", "SERVER-LIFE-001", "",
+     "sh -c 'head -c 1G /dev/zero; exec ublk-serve add --type null'",
+     fmt::format("--start-time 500 --timeout-scale 4 --no-data --program head --program {}", SERVE_PROGRAM)},
     {"becomes-a-daemon", "SERVER-LIFE-*", "", fmt::format("{} add --type memory --daemon", SERVE_PROGRAM),
      ""},
 };
