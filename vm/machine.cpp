@@ -158,7 +158,7 @@ std::string Machine::describe() const
 {
     const auto& m = *impl_;
     return fmt::format("QEMU {}, {}, {} CPUs, {} MiB, pid {}", m.qmp.version(), to_string(m.spec.accel),
-                       m.spec.cpus, m.spec.memory_mib, m.process.pid());
+                       m.spec.exact ? 1 : m.spec.cpus, m.spec.memory_mib, m.process.pid());
 }
 
 } // namespace vm

@@ -26,6 +26,10 @@ struct MachineSpec {
     unsigned memory_mib = 512;
     unsigned cpus = 2;
     Accel accel = Accel::tcg;
+    // A clock that counts instructions (one a nanosecond, on one CPU, under TCG) in place of the host's: what
+    // the guest does by itself is the same in every boot, to the instruction. Words from the host, save() and
+    // restore() come at the host's pace and end that. The port is /dev/ttyS1.
+    bool exact = false;
     bool sig_enforce = false;     // the kernel refuses modules without a valid signature
     std::string extra_cmdline{};  // appended to the kernel's command line, so it wins
     std::filesystem::path qemu{}; // empty: qemu-system-x86_64 from PATH

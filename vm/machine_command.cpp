@@ -13,7 +13,9 @@ std::string kernel_command_line(const MachineSpec& spec)
         "console=ttyS0 loglevel=5 panic=0 nokaslr mitigations=off random.trust_cpu=on no_timer_check";
     // QEMU's emulated time stamp counter does not go back at loadvm: as the kernel's clock it would jump
     // ahead by the length of the run that is being undone.
-    if (spec.accel == Accel::tcg)
+    if (spec.exact)
+        line += " norandmaps";
+    else if (spec.accel == Accel::tcg)
         line += " tsc=unstable trace_clock=global";
     if (spec.sig_enforce)
         line += " module.sig_enforce=1";
@@ -22,13 +24,31 @@ std::string kernel_command_line(const MachineSpec& spec)
     return line;
 }
 
+namespace {
+
+const char* accelerator(const MachineSpec& spec)
+{
+    // The translation cache is bounded, because its default is a gigabyte for each guest.
+    if (spec.exact)
+        return "tcg,thread=single,tb-size=256";
+    return spec.accel == Accel::kvm ? "kvm" : "tcg,thread=multi,tb-size=256";
+}
+
+const char* cpu(const MachineSpec& spec)
+{
+    // A string instruction counts once for each of its bytes under TCG: without the flags that recommend it,
+    // guests copy with loops.
+    if (spec.exact)
+        return "max,erms=off,fsrm=off";
+    // Nested hosts announce arch-capabilities and then refuse to set them, which ends QEMU.
+    return spec.accel == Accel::kvm ? "max,-arch-capabilities" : "max";
+}
+
+} // namespace
+
 std::vector<std::string> qemu_arguments(const MachineSpec& spec, const MachineSockets& sockets,
                                         const StartOptions& options)
 {
-    // The translation cache is bounded, because its default is a gigabyte for each guest.
-    const auto* accel = spec.accel == Accel::kvm ? "kvm" : "tcg,thread=multi,tb-size=256";
-    // Nested hosts announce arch-capabilities and then refuse to set them, which ends QEMU.
-    const auto* cpu = spec.accel == Accel::kvm ? "max,-arch-capabilities" : "max";
     std::vector<std::string> arguments{
         "-nodefaults",
         "-no-user-config",
@@ -42,13 +62,13 @@ std::vector<std::string> qemu_arguments(const MachineSpec& spec, const MachineSo
         "-machine",
         "q35",
         "-accel",
-        accel,
+        accelerator(spec),
         "-cpu",
-        cpu,
+        cpu(spec),
         "-m",
         std::to_string(spec.memory_mib),
         "-smp",
-        std::to_string(spec.cpus),
+        std::to_string(spec.exact ? 1 : spec.cpus),
         "-kernel",
         spec.image.string(),
         "-initrd",
@@ -65,11 +85,15 @@ std::vector<std::string> qemu_arguments(const MachineSpec& spec, const MachineSo
         "chardev:console",
         "-chardev",
         fmt::format("socket,id=port,fd={},server=on,wait=off", sockets.port),
-        "-device",
-        "virtio-serial-pci,max_ports=2",
-        "-device",
-        fmt::format("virtserialport,chardev=port,name={}", port_name),
     };
+    if (spec.exact) // even unused, a virtio device makes counts of boots differ
+        arguments.insert(arguments.end(), {"-serial", "chardev:port"});
+    else
+        arguments.insert(arguments.end(), {"-device", "virtio-serial-pci,max_ports=2", "-device",
+                                           fmt::format("virtserialport,chardev=port,name={}", port_name)});
+    if (spec.exact)
+        arguments.insert(arguments.end(),
+                         {"-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"});
     if (options.sandbox)
         arguments.insert(
             arguments.end(),

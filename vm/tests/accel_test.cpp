@@ -56,6 +56,17 @@ TEST(MachineCommand, tells_kernel_and_qemu_what_the_spec_asks_for)
     EXPECT_THAT(arguments, Not(Contains("-loadvm")));
 }
 
+TEST(MachineCommand, a_machine_with_its_own_clock_has_one_cpu_and_no_virtio_device)
+{
+    const vm::MachineSpec spec{.image = "/i", .initramfs = "/r", .work_dir = "/w", .cpus = 3, .exact = true};
+    const auto arguments = vm::qemu_arguments(spec, {}, {});
+    EXPECT_THAT(arguments,
+                AllOf(Contains("shift=0,sleep=off"), Contains("chardev:port"), Not(Contains("3"))));
+    EXPECT_THAT(arguments, Not(Contains(HasSubstr("virtserialport"))));
+    EXPECT_THAT(vm::kernel_command_line(spec),
+                AllOf(HasSubstr("norandmaps"), Not(HasSubstr("tsc=unstable"))));
+}
+
 TEST(MachineCommand, a_saved_state_path_with_commas_and_quotes_stays_one_path)
 {
     const vm::MachineSpec spec{.image = "/i", .initramfs = "/r", .work_dir = "/w"};
