@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance servers servers-broken kernels list lint format asan tsan fuzz clean
+.PHONY: help setup build test property conformance perf bench servers servers-broken kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -38,6 +38,17 @@ test: ## unit tests, properties, fuzz corpora, and the harness judged in a VM
 	@ci/setup build vm
 	@ci/build release
 	@ctest --test-dir build --output-on-failure --output-junit '$(CURDIR)/build/tests.xml' -j$(JOBS)
+
+perf: ## ublk-serve beside null_blk, brd and loop: KERNEL=, ARGS="--exact" counts instructions
+	@ci/setup build vm
+	@ci/build release $(programs)
+	@$(ublkcheck) perf run --kernel "$(KERNEL)" $(ARGS)
+
+bench: ## micro-benchmarks of the parts, without a kernel: ARGS="--benchmark_filter=queue"
+	@ci/setup build bench
+	@cmake --preset release >/dev/null # which finds the library that may just have come
+	@ci/build release ublkcheck-bench
+	@build/bin/ublkcheck-bench $(ARGS)
 
 property: build ## the engine's queue under random steps: SEED= replays a failure, STEPS= goes on for longer
 	@RC_PARAMS='$(if $(SEED),seed=$(SEED))' PROPERTY_STEPS='$(STEPS)' build/tests/property_test

@@ -39,8 +39,8 @@ const std::vector<Arrow>& arrows()
         {"conformance/lockstep", {"ublk/uapi", "ublk/wire", "ublk/model", "conformance/driver", "reports"}},
         {"conformance/guest", {"ublk/uapi", "ublk/wire", "ublk/model", "conformance", "reports"}},
         {"conformance/observer", {"ublk/uapi"}},
-        // Servers, ours included, are processes and block devices. From the driver's suite comes only what any case
-        // is written in: CASE, expectations, file descriptors.
+        // Servers, ours included, are processes and block devices. From the driver's suite comes only what
+        // any case is written in: CASE, expectations, file descriptors.
         {"conformance/server",
          {"ublk/uapi", "ublk/model", "conformance/observer", "conformance/driver", "reports"}},
         {"conformance/known", {"ublk/uapi", "reports"}},
@@ -48,6 +48,10 @@ const std::vector<Arrow>& arrows()
         // The one place that knows all the others.
         {"conformance/ublkcheck", {"ublk", "conformance", "vm", "reports", "perf"}},
         {"perf", {"reports"}},
+        // Measurements are cases too: they run where cases run, and are written in what cases are written in.
+        {"perf/guest", {"perf", "conformance/driver", "conformance/server", "reports"}},
+        // The parts by themselves, without a kernel.
+        {"perf/bench", {"ublk", "reports"}},
         {"vm", {}},
         {"reports", {}},
         {"property", {"ublk", "conformance", "vm", "reports"}},

@@ -16,15 +16,15 @@ namespace conformance {
 
 std::atomic<bool> interrupted = false;
 
+std::filesystem::path program_directory()
+{
+    std::error_code ec;
+    return std::filesystem::read_symlink("/proc/self/exe", ec).parent_path();
+}
+
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path program_directory()
-{
-    std::error_code ec;
-    return fs::read_symlink("/proc/self/exe", ec).parent_path();
-}
 
 double seconds_since(KernelRun::Clock::time_point start)
 {

@@ -14,6 +14,9 @@ namespace conformance {
 // Set by SIGINT, SIGTERM and SIGHUP: nothing new is begun, and what there is gets its report.
 extern std::atomic<bool> interrupted;
 
+// Where this program is, and beside it ublkcheck-guest and ublk-serve.
+std::filesystem::path program_directory();
+
 class KernelRun {
   public:
     using Clock = std::chrono::steady_clock;

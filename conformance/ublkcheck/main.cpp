@@ -21,6 +21,7 @@ int main(int argc, char** argv)
     conformance::add_server_command(app, exit_code);
     conformance::add_list_commands(app, exit_code);
     conformance::add_kernels_command(app, exit_code);
+    conformance::add_perf_command(app, exit_code);
     conformance::add_report_command(app, exit_code);
     conformance::add_doctor_command(app, exit_code);
     if (argc > 1 && argv[1][0] != '-' &&

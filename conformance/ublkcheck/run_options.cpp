@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 namespace conformance {
 
@@ -74,8 +76,10 @@ std::string shell_text(std::span<const std::string> words)
 std::string again_command(const RunOptions& options, const vm::Kernel& kernel, std::string_view id)
 {
     const RunOptions usual;
-    std::vector<std::string> words{"ublkcheck",  options.program, "--kernel",
-                                   kernel.typed, "--case",        std::string(id)};
+    std::vector<std::string> words{"ublkcheck"};
+    std::istringstream program(options.program); // "perf run" is two words
+    std::copy(std::istream_iterator<std::string>(program), {}, std::back_inserter(words));
+    words.insert(words.end(), {"--kernel", kernel.typed, "--case", std::string(id)});
     const auto add = [&words](const char* option, std::string value) {
         words.emplace_back(option);
         words.push_back(std::move(value));

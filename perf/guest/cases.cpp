@@ -1,0 +1,104 @@
+// Suite "perf", hidden: one case for each load. It measures every subject of the plan in turn, round after
+// round, so that what changes with time meets all of them alike.
+#include "conformance/driver/case.hpp"
+#include "conformance/driver/expect.hpp"
+#include "conformance/server/process.hpp"
+#include "perf/comparison.hpp"
+#include "perf/fio.hpp"
+#include "perf/guest/device.hpp"
+#include "perf/guest/generator.hpp"
+
+#include <fmt/format.h>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+namespace perf {
+
+namespace {
+
+using conformance::expect_true;
+using conformance::fail;
+
+std::string content_of(const std::string& file)
+{
+    std::ifstream stream(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+Plan read_plan()
+{
+    const auto text = content_of(std::string(plan_file));
+    if (text.empty())
+        conformance::skip("needs a plan: `ublkcheck perf` brings one along");
+    auto plan = plan_from_json(text);
+    if (!plan)
+        fail("the plan can be read", plan.error());
+    return *std::move(plan);
+}
+
+double instructions(const Load& load, const Device& device)
+{
+    const auto counted = generate(device.disk(), {.random = load.random,
+                                                  .write_percent = load.write_percent,
+                                                  .block = load.block,
+                                                  .depth = load.depth,
+                                                  .span = working_set,
+                                                  .warm_up = load.exact_ios / 4,
+                                                  .ios = load.exact_ios});
+    if (!counted)
+        fail("every I/O is done", counted.error());
+    expect_true(counted->idle_nanoseconds == 0,
+                "the CPU is never idle, or idle time would count as instructions");
+    return static_cast<double>(counted->ticks) / load.exact_ios;
+}
+
+double throughput(const Load& load, const Device& device, double runtime)
+{
+    const std::string report = "/tmp/fio.json";
+    conformance::must_run(fio_command(load, device.disk(), runtime, report));
+    const auto result = read_fio_report(content_of(report));
+    if (!result)
+        fail(fmt::format("fio measures {}", device.disk()), result.error());
+    return load.random ? result->iops : result->mib_per_s;
+}
+
+void measure(const Load& load)
+{
+    const auto plan = read_plan();
+    std::vector<std::unique_ptr<Device>> devices;
+    for (const auto& subject : plan.subjects)
+        devices.push_back(std::make_unique<Device>(subject, static_cast<unsigned>(devices.size())));
+    Values values(devices.size());
+    for (unsigned round = 0; round < plan.rounds; ++round)
+        for (std::size_t i = 0; i < devices.size(); ++i) {
+            const auto turn = (i + round) % devices.size(); // nobody is always the first
+            const auto& device = *devices[turn];
+            values[turn].push_back(plan.exact ? instructions(load, device)
+                                              : throughput(load, device, plan.runtime));
+        }
+    for (const auto& device : devices)
+        device->end();
+    auto measured = measurements(plan, load, values);
+    const auto slower = conclude(plan, load, measured);
+    for (auto& measurement : measured)
+        conformance::record_measurement(std::move(measurement));
+    expect_true(!devices.empty(), "the plan names a subject");
+    if (slower)
+        fail("B is not slower than A by more than the noise", *slower);
+}
+
+const bool registered = [] {
+    static std::vector<std::unique_ptr<conformance::CaseRegistration>> keep;
+    for (const auto& load : loads())
+        keep.push_back(std::make_unique<conformance::CaseRegistration>(
+            case_id(load), conformance::contract,
+            fmt::format("every subject of the plan serves {}", load.title), [&load] { measure(load); },
+            std::initializer_list<conformance::CaseOption>{conformance::in_suite("perf", true),
+                                                           conformance::timeout(std::chrono::minutes(5))}));
+    return true;
+}();
+
+} // namespace
+
+} // namespace perf
