@@ -220,9 +220,13 @@ CASE("UBLK-CTRL-DEL-012", behaviour,
     Pending del_slow = slow.begin_del();
     del_slow.expect_pending("DEL_DEV while the server holds a request");
     Pending del_other = other.begin_del();
-    auto info = to_info({});
+    // Under an id of its own: DEL_DEV waits until its id is free, and with the lowest free one, which is that
+    // of the device just deleted, ADD_DEV can be quicker than the look at it.
+    constexpr std::uint32_t id = 77;
+    auto info = to_info({.dev_id = id});
     Pending add =
-        driver.begin(CtrlNr::add_dev, {.len = sizeof(info), .addr = reinterpret_cast<std::uintptr_t>(&info)});
+        driver.begin(CtrlNr::add_dev,
+                     {.dev_id = id, .len = sizeof(info), .addr = reinterpret_cast<std::uintptr_t>(&info)});
     del_other.expect_pending("DEL_DEV of another device");
     add.expect_pending("ADD_DEV of another device");
     server->commit(request.q, request.tag, 4096);
@@ -231,7 +235,7 @@ CASE("UBLK-CTRL-DEL-012", behaviour,
     expect_eq(4096, server->serve_until(app), "bytes read");
     server.reset();
     expect_ok(del_slow.result(), "DEL_DEV");
-    expect_ok(driver.del(info.dev_id), "DEL_DEV of the added device");
+    expect_ok(driver.del(id), "DEL_DEV of the added device");
 }
 
 } // namespace conformance

@@ -40,7 +40,8 @@ KnownDefect parse_entry(const nlohmann::json& entry)
 {
     KnownDefect defect{.requirement = entry.at("requirement").get<std::string>(),
                        .reference = entry.at("reference").get<std::string>(),
-                       .why = entry.at("why").get<std::string>()};
+                       .why = entry.at("why").get<std::string>(),
+                       .race = entry.value("race", false)};
     const auto verdict = reports::verdict_from(entry.at("verdict").get<std::string>());
     if (verdict != Verdict::fail && verdict != Verdict::crash && verdict != Verdict::hang &&
         verdict != Verdict::changed)
@@ -99,14 +100,17 @@ void apply_known(reports::CaseResult& result, KernelVersion kernel, const std::v
     });
     if (found == list.end())
         return;
-    if (result.verdict == Verdict::pass)
+    const bool passed = result.verdict == Verdict::pass;
+    if (passed && !found->race)
         result.verdict = Verdict::fixed;
-    else if (result.verdict == found->verdict)
+    else if (passed || result.verdict == found->verdict)
         result.verdict = Verdict::known;
     else
         return;
     result.reason =
         found->reference.empty() ? found->why : fmt::format("{} ({})", found->why, found->reference);
+    if (passed && found->race)
+        result.reason += "; a race, which this run did not meet";
 }
 
 } // namespace conformance

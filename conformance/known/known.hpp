@@ -1,11 +1,13 @@
 // Known defects of released kernels: what a kernel fails by a defect that has a name. A failure that is
-// listed is `known`; a listed one that passes is `fixed`, and the list is to be shortened.
+// listed is `known`; a listed one that passes is `fixed`, and the list is to be shortened. A race that was
+// not met proves nothing and stays `known`.
 //
 // The list is conformance/known/known.json, an array of
 //   {"requirement": "UBLK-CDEV-MMAP-006",                      id of the case
 //    "kernels": [{"from": "6.12", "before": "6.12.117"}, ...], ranges; from counts, before does not
-//    "verdict": "fail",                                        fail, crash, hang or changed: what the case
-//    gives "reference": "CVE-...",                                   CVE or upstream subject; may be empty
+//    "verdict": "fail",            fail, crash, hang or changed: what the case gives
+//    "race": true,                 it does not show in every run; may be left out
+//    "reference": "CVE-...",       CVE or upstream subject; may be empty
 //    "why": "one line"}
 #pragma once
 
@@ -30,6 +32,7 @@ struct KnownDefect {
     std::vector<KernelRange> kernels;
     reports::Verdict verdict = reports::Verdict::fail;
     std::string reference, why;
+    bool race = false;
 };
 
 // "6.12.107+deb13-cloud-amd64" -> 6.12.107; nullopt if it does not begin with two numbers.
@@ -40,8 +43,8 @@ std::expected<std::vector<KnownDefect>, std::string> parse_known(std::string_vie
 
 const std::vector<KnownDefect>& known_defects(); // the compiled-in list
 
-// Turns a listed failure into `known` and a listed pass into `fixed`. A failure of another kind than the
-// listed one stays what it is.
+// Turns a listed failure into `known`, and a listed pass into `fixed`, or `known` if it is a race. A failure
+// of another kind than the listed one stays what it is.
 void apply_known(reports::CaseResult& result, ublk::uapi::KernelVersion kernel,
                  const std::vector<KnownDefect>& list);
 

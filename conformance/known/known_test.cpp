@@ -52,6 +52,24 @@ TEST(Known, ListedPassIsFixedAndSaysWhy)
     EXPECT_EQ(r.reason, "it dereferences NULL (CVE-1)");
 }
 
+TEST(Known, ARaceThatWasNotMetIsNotFixed)
+{
+    constexpr const char* race =
+        R"([{"requirement": "UBLK-X-001", "kernels": [{"from": "6.12", "before": "7.0"}],
+        "verdict": "fail", "race": true, "reference": "", "why": "they meet"}])";
+    auto passed = result(Verdict::pass);
+    apply_known(passed, {6, 18, 5}, *parse_known(race));
+    EXPECT_EQ(passed.verdict, Verdict::known);
+    EXPECT_EQ(passed.reason, "they meet; a race, which this run did not meet");
+    auto failed = result(Verdict::fail);
+    apply_known(failed, {6, 18, 5}, *parse_known(race));
+    EXPECT_EQ(failed.verdict, Verdict::known);
+    EXPECT_EQ(failed.reason, "they meet");
+    auto crashed = result(Verdict::crash);
+    apply_known(crashed, {6, 18, 5}, *parse_known(race));
+    EXPECT_EQ(crashed.verdict, Verdict::crash);
+}
+
 TEST(Known, BadListsAreRefusedWithTheEntry)
 {
     for (
