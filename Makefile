@@ -50,7 +50,9 @@ bench: ## micro-benchmarks of the parts, without a kernel: ARGS="--benchmark_fil
 	@ci/build release ublkcheck-bench
 	@build/bin/ublkcheck-bench $(ARGS)
 
-property: build ## the engine's queue under random steps: SEED= replays a failure, STEPS= goes on for longer
+property: ## the engine's queue under random steps: SEED= replays a failure, STEPS= goes on for longer
+	@ci/setup build
+	@ci/build release property_test
 	@RC_PARAMS='$(if $(SEED),seed=$(SEED))' PROPERTY_STEPS='$(STEPS)' build/tests/property_test
 
 build: ## build the programs into build/bin
