@@ -62,8 +62,6 @@ std::expected<FioResult, std::string> read_fio_report(std::string_view text)
             result.mib_per_s += part.at("bw_bytes").get<double>() / (1 << 20);
             result.ios += part.at("total_ios").get<std::uint64_t>();
         }
-        if (result.ios == 0 || !std::isfinite(result.iops) || result.iops <= 0)
-            return std::unexpected("fio's job did no I/O");
         return result;
     } catch (const nlohmann::json::exception& e) {
         return std::unexpected(fmt::format("fio's report lacks what every version of it has: {}", e.what()));

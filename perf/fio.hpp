@@ -20,7 +20,7 @@ struct FioResult {
     double mib_per_s = 0; // 2^20 bytes
     std::uint64_t ios = 0;
 };
-// Of the only job of a report. Error: no report, a job that failed, or one that did no I/O.
+// Of the only job of a report. Error: no report, or a job that failed.
 std::expected<FioResult, std::string> read_fio_report(std::string_view text);
 
 } // namespace perf

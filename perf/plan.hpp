@@ -42,7 +42,7 @@ struct Subject {
 struct Plan {
     bool exact = false; // count instructions with our own generator; else fio
     unsigned rounds = 3;
-    double runtime = 1; // seconds of each fio job
+    double runtime = 0.5; // seconds of each fio job
     std::vector<Subject> subjects{};
     std::vector<std::string> against{}; // the subjects to which ratios are taken
     // B is compared with A: a case fails when a subject is slower than the one in `against` that has the same
