@@ -28,6 +28,22 @@ std::expected<wire::Ring, int> open_ring(unsigned entries)
     return ring;
 }
 
+// Calls transfer(bytes done so far) until `size` bytes are moved; 0 or -errno. The driver moves as much as
+// the request holds, so the end before that is a payload with a hole.
+template <typename Transfer>
+std::int32_t move_all(std::size_t size, Transfer transfer) noexcept
+{
+    for (std::size_t done = 0; done < size;) {
+        const ssize_t n = transfer(done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += static_cast<std::size_t>(n);
+    }
+    return 0;
+}
+
 } // namespace
 
 std::string_view to_string(DataPath path)
@@ -116,33 +132,20 @@ void KernelQueue::send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) no
     wire::prep_io(*sqe, 0, uapi::opcode(nr), command, tag, true);
 }
 
-// The driver moves as much as the request holds; less than was asked for is a payload with a hole.
 std::int32_t KernelQueue::copy_in(std::uint16_t tag, std::span<std::byte> data) const noexcept
 {
-    for (std::size_t done = 0; done < data.size();) {
+    return move_all(data.size(), [&](std::size_t done) {
         const auto at = static_cast<off_t>(uapi::user_copy_pos(options_.queue, tag, done));
-        const ssize_t n = ::pread(options_.char_fd, data.data() + done, data.size() - done, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += static_cast<std::size_t>(n);
-    }
-    return 0;
+        return ::pread(options_.char_fd, data.data() + done, data.size() - done, at);
+    });
 }
 
 std::int32_t KernelQueue::copy_out(std::uint16_t tag, std::span<const std::byte> data) const noexcept
 {
-    for (std::size_t done = 0; done < data.size();) {
+    return move_all(data.size(), [&](std::size_t done) {
         const auto at = static_cast<off_t>(uapi::user_copy_pos(options_.queue, tag, done));
-        const ssize_t n = ::pwrite(options_.char_fd, data.data() + done, data.size() - done, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += static_cast<std::size_t>(n);
-    }
-    return 0;
+        return ::pwrite(options_.char_fd, data.data() + done, data.size() - done, at);
+    });
 }
 
 } // namespace ublk::engine
