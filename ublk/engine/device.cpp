@@ -65,7 +65,9 @@ Result<Created> Created::add(Control& control, const DeviceOptions& options)
     wanted.nr_hw_queues = options.queues;
     wanted.queue_depth = options.depth;
     wanted.max_io_buf_bytes = options.max_io_bytes;
-    const uapi::Features needed = needed_features(options.data_path);
+    uapi::Features needed = needed_features(options.data_path);
+    if (options.zoned)
+        needed = needed | uapi::Feature::zoned;
     wanted.flags = (uapi::Features(uapi::Feature::cmd_ioctl_encode) | needed).raw();
     auto info = control.add(wanted);
     if (!info)

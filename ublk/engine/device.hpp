@@ -30,6 +30,7 @@ struct DeviceOptions {
     std::uint16_t depth = 64;                // requests in flight per queue
     std::uint32_t max_io_bytes = 512 * 1024; // of one request; a buffer of this size belongs to each tag
     DataPath data_path = DataPath::copy;
+    bool zoned = false; // a zoned device (UBLK_F_ZONED): its parameters must have zones; not with copy
 };
 
 // The right and duty to remove a device. Movable; removes it when destroyed.

@@ -33,6 +33,21 @@ concept Backend = requires(B& backend, Io& io) {
     { backend.handle(io) } noexcept -> std::same_as<std::int32_t>;
 };
 
+// A backend of a zoned device says so (`static constexpr bool serves_zones = true`); for others the payload
+// of these two is not moved. ZONE_APPEND names the zone's first sector in `start_sector`, and the backend
+// puts there where it wrote. REPORT_ZONES asks for `nr_sectors` zones from the one that holds `start_sector`;
+// `data` is as many uapi::ZoneReport, and the rest of those that the device does not have is zeroes.
+template <typename B>
+concept ServesZones = requires { requires B::serves_zones; };
+
+// A host-managed zoned device. Zones have all the same size.
+struct Zones {
+    std::uint64_t size = 0;       // bytes, a power of two; 0: the device is not zoned
+    std::uint32_t max_open = 0;   // 0: no limit; not above max_active, unless that is 0
+    std::uint32_t max_active = 0; // open or closed; 0: no limit
+    std::uint64_t max_append = 0; // bytes of one ZONE_APPEND
+};
+
 // What a backend is, as the device's parameters have to tell it.
 struct Geometry {
     std::uint64_t size = 0;       // bytes, a multiple of block_size
@@ -41,6 +56,7 @@ struct Geometry {
     bool discard = false;
     bool write_zeroes = false;
     std::uint32_t discard_granularity = 0; // bytes; counts with discard
+    Zones zones;
 };
 
 struct ByteRange {
@@ -67,6 +83,16 @@ constexpr bool carries_data(uapi::IoOp op)
 {
     return op == uapi::IoOp::read || op == uapi::IoOp::write;
 }
+// The same on a zoned device.
+constexpr bool carries_zone_data(uapi::IoOp op)
+{
+    return op == uapi::IoOp::zone_append || op == uapi::IoOp::report_zones;
+}
+constexpr std::uint64_t payload_bytes(uapi::IoOp op, std::uint32_t nr_sectors)
+{
+    return op == uapi::IoOp::report_zones ? std::uint64_t{nr_sectors} * sizeof(uapi::ZoneReport)
+                                          : std::uint64_t{nr_sectors} << uapi::sector_shift;
+}
 
 // What is committed for a backend's answer. The driver of Linux 7.3 takes a short write for a complete one,
 // and loses the tail of a read that ends inside a sector: neither may reach it. A short read comes back for
@@ -76,7 +102,7 @@ constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool sho
     constexpr std::int32_t lowest_errno = -4095;
     if (answer < 0)
         return answer >= lowest_errno ? answer : -EIO;
-    if (!carries_data(io.op))
+    if (!carries_data(io.op) && io.data.empty())
         return 0;
     const auto done = static_cast<std::size_t>(answer);
     if (done == 0 || done > io.data.size())

@@ -115,7 +115,7 @@ Result<KernelQueue> KernelQueue::open(const KernelQueueOptions& options)
     return KernelQueue(options, std::move(*ring), std::move(*descriptors), std::move(*buffers));
 }
 
-void KernelQueue::send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) noexcept
+void KernelQueue::send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
 {
     // At most one command per tag is unsent, and the ring has an entry for each.
     io_uring_sqe* sqe = ring_.sqe();
@@ -125,9 +125,10 @@ void KernelQueue::send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) no
     const uapi::IoCmd command{.q_id = options_.queue,
                               .tag = tag,
                               .result = result,
-                              // The driver takes no address from a server that copies by itself.
+                              // The driver takes no address from a server that copies by itself; its place
+                              // is where the sector of a ZONE_APPEND goes.
                               .addr = options_.data_path == DataPath::user_copy
-                                          ? 0
+                                          ? sector
                                           : std::bit_cast<std::uintptr_t>(buffer(tag).data())};
     wire::prep_io(*sqe, 0, uapi::opcode(nr), command, tag, true);
 }

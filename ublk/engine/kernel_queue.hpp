@@ -68,6 +68,10 @@ class KernelQueue {
     {
         send(uapi::IoNr::commit_and_fetch_req, tag, result);
     }
+    void commit_append(std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
+    {
+        send(uapi::IoNr::commit_and_fetch_req, tag, result, sector);
+    }
     void get_data(std::uint16_t tag) noexcept { send(uapi::IoNr::need_get_data, tag, 0); }
     std::int32_t bring(std::uint16_t tag, std::span<std::byte> data) noexcept
     {
@@ -111,7 +115,7 @@ class KernelQueue {
           ring_(std::move(ring))
     {
     }
-    void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) noexcept;
+    void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result, std::uint64_t sector = 0) noexcept;
     std::int32_t copy_in(std::uint16_t tag, std::span<std::byte> data) const noexcept;
     std::int32_t copy_out(std::uint16_t tag, std::span<const std::byte> data) const noexcept;
 

@@ -35,6 +35,14 @@ uapi::Params make_params(const Geometry& geometry, std::uint32_t max_io_bytes)
     params.basic.max_sectors = max_io_bytes >> uapi::sector_shift;
     params.basic.dev_sectors = geometry.size >> uapi::sector_shift;
 
+    if (geometry.zones.size != 0) {
+        params.types |= static_cast<std::uint32_t>(uapi::ParamType::zoned);
+        params.basic.chunk_sectors = static_cast<std::uint32_t>(geometry.zones.size >> uapi::sector_shift);
+        params.zoned.max_open_zones = geometry.zones.max_open;
+        params.zoned.max_active_zones = geometry.zones.max_active;
+        params.zoned.max_zone_append_sectors = static_cast<std::uint32_t>(
+            std::min<std::uint64_t>(geometry.zones.max_append, max_io_bytes) >> uapi::sector_shift);
+    }
     const bool writable = !geometry.attrs.has(uapi::Attr::read_only);
     if (writable && (geometry.discard || geometry.write_zeroes)) {
         params.types |= static_cast<std::uint32_t>(uapi::ParamType::discard);

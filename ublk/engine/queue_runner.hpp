@@ -20,7 +20,8 @@ namespace ublk::engine {
 //
 // How payload travels is the driver's affair: get_data() prepares the command that a completion with
 // io_res_need_get_data asks for; bring() makes the payload of a write be in the tag's buffer, deliver() gives
-// the driver that of a read; both return 0 or -errno. short_reads(): see commit_result.
+// the driver that of a read; both return 0 or -errno. short_reads(): see commit_result. Backends of
+// zones need commit_append(tag, result, sector) as well: commit() for a ZONE_APPEND, written at `sector`.
 template <typename D>
 concept QueueDriver = requires(D& driver, std::uint16_t tag, std::int32_t result,
                                void (*on_completion)(std::uint16_t, std::int32_t)) {
@@ -52,7 +53,8 @@ template <QueueDriver Driver, Backend B>
 class QueueRunner {
   public:
     QueueRunner(Driver& driver, B& backend, std::uint16_t queue)
-        : driver_(driver), backend_(backend), tags_(driver.depth()), queue_(queue)
+        : driver_(driver), backend_(backend), tags_(driver.depth()), appended_(zoned ? driver.depth() : 0U),
+          queue_(queue)
     {
     }
 
@@ -94,6 +96,7 @@ class QueueRunner {
         std::int32_t result = 0;         // what was last committed
     };
     static constexpr std::uint16_t most_refusals = 1000;
+    static constexpr bool zoned = ServesZones<B>;
 
     void take_completions() noexcept
     {
@@ -153,18 +156,25 @@ class QueueRunner {
               {},
               tag,
               queue_};
-        if (carries_data(io.op)) {
+        if constexpr (zoned)
+            appended_[tag].reset();
+        if (carries_data(io.op) || (zoned && carries_zone_data(io.op))) {
             const std::span<std::byte> buffer = driver_.buffer(tag);
-            const std::uint64_t length = std::uint64_t{desc.nr_sectors} << uapi::sector_shift;
+            const std::uint64_t length = payload_bytes(io.op, desc.nr_sectors);
             if (length > buffer.size())
                 return -EIO;
             io.data = buffer.first(static_cast<std::size_t>(length));
         }
-        if (io.op == uapi::IoOp::write)
+        const bool append = zoned && io.op == uapi::IoOp::zone_append;
+        if (io.op == uapi::IoOp::write || append)
             if (const std::int32_t res = driver_.bring(tag, io.data); res < 0)
                 return commit_result(io, res);
         const std::int32_t result = commit_result(io, backend_.handle(io), driver_.short_reads());
-        if (io.op != uapi::IoOp::read || result < 0)
+        if constexpr (zoned)
+            if (append)
+                appended_[tag] = io.start_sector;
+        const bool report = zoned && io.op == uapi::IoOp::report_zones;
+        if ((io.op != uapi::IoOp::read && !report) || result < 0)
             return result;
         const std::int32_t res = driver_.deliver(tag, io.data.first(static_cast<std::size_t>(result)));
         return res < 0 ? commit_result(io, res) : result;
@@ -175,6 +185,12 @@ class QueueRunner {
         move(tag, TagEvent::commit);
         tags_[tag].sent = TagEvent::commit;
         tags_[tag].result = result;
+        if constexpr (zoned) {
+            if (const auto sector = appended_[tag]) {
+                driver_.commit_append(tag, result, *sector);
+                return;
+            }
+        }
         driver_.commit(tag, result);
     }
 
@@ -221,6 +237,7 @@ class QueueRunner {
     Driver& driver_;
     B& backend_;
     std::vector<Tag> tags_;
+    std::vector<std::optional<std::uint64_t>> appended_; // where the tag's ZONE_APPEND went
     unsigned armed_ = 0;
     std::uint16_t queue_;
     QueueEnd end_;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -18,7 +19,8 @@ namespace ublk::engine::testing {
 
 struct PlannedRequest {
     uapi::IoDesc desc;
-    std::vector<std::int32_t> results; // every commit that was accepted for it
+    std::vector<std::int32_t> results;       // every commit that was accepted for it
+    std::optional<std::uint64_t> appended{}; // the sector of the last of them, if it was of a ZONE_APPEND
 };
 
 // What the driver does out of the ordinary.
@@ -53,12 +55,16 @@ class FakeQueue {
 
     // QueueDriver
     std::uint16_t depth() const noexcept { return static_cast<std::uint16_t>(tags_.size()); }
-    void fetch(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::fetch, 0}); }
+    void fetch(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::fetch, 0, {}}); }
     void commit(std::uint16_t tag, std::int32_t result) noexcept
     {
-        prepared_.push_back({tag, TagEvent::commit, result});
+        prepared_.push_back({tag, TagEvent::commit, result, {}});
     }
-    void get_data(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::get_data, 0}); }
+    void commit_append(std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
+    {
+        prepared_.push_back({tag, TagEvent::commit, result, sector});
+    }
+    void get_data(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::get_data, 0, {}}); }
     std::int32_t bring(std::uint16_t tag, std::span<std::byte>) noexcept
     {
         ++brought_;
@@ -168,6 +174,7 @@ class FakeQueue {
         std::uint16_t tag;
         TagEvent event;
         std::int32_t result;
+        std::optional<std::uint64_t> appended;
     };
 
     std::size_t count(TagState state) const
@@ -209,6 +216,7 @@ class FakeQueue {
             return;
         const std::size_t request = tags_[command.tag].request;
         plan_[request].results.push_back(command.result);
+        plan_[request].appended = command.appended;
         if (faults_.accepted)
             faults_.accepted(request, command.result);
     }

@@ -66,5 +66,18 @@ TEST(Parameters, LeaveDiscardOutOfAReadOnlyDevice)
     EXPECT_EQ(params.basic.attrs, static_cast<std::uint32_t>(Attr::read_only));
 }
 
+TEST(Parameters, DescribeTheZonesOfAZonedDeviceOnly)
+{
+    EXPECT_FALSE(has(make_params(geometry(), 65536), ParamType::zoned));
+    auto zoned = geometry(64 << 20);
+    zoned.zones = {.size = 4 << 20, .max_open = 3, .max_active = 5, .max_append = 1 << 20};
+    const auto params = make_params(zoned, 65536);
+    EXPECT_TRUE(has(params, ParamType::zoned));
+    EXPECT_EQ(params.basic.chunk_sectors, (4U << 20) / 512);
+    EXPECT_EQ(params.zoned.max_open_zones, 3U);
+    EXPECT_EQ(params.zoned.max_active_zones, 5U);
+    EXPECT_EQ(params.zoned.max_zone_append_sectors, 65536U / 512) << "no more than a tag's buffer holds";
+}
+
 } // namespace
 } // namespace ublk::engine

@@ -206,6 +206,65 @@ TEST(QueueRunner, FailsARequestThatDoesNotFitTheBufferWithoutTheBackend)
     EXPECT_TRUE(backend.seen.empty());
 }
 
+// Appends 100 sectors behind where it was asked to, and reports zones by filling their place.
+struct ZonedBackend {
+    static constexpr bool serves_zones = true;
+    std::function<std::int32_t(const Io&)> answer = [](const Io& io) {
+        return static_cast<std::int32_t>(io.data.size());
+    };
+    std::vector<std::size_t> lengths{};
+
+    std::int32_t handle(Io& io) noexcept
+    {
+        lengths.push_back(io.data.size());
+        if (io.op == IoOp::zone_append)
+            io.start_sector += 100;
+        return answer(io);
+    }
+};
+
+QueueEnd run_zoned(FakeQueue& queue, ZonedBackend& backend)
+{
+    QueueRunner runner(queue, backend, 0);
+    EXPECT_EQ(runner.arm(), 0);
+    return runner.run();
+}
+
+TEST(QueueRunner, TellsTheDriverWhereAnAppendWentAndNothingElse)
+{
+    int refusals = 1;
+    FakeQueue queue(
+        1, {request(IoOp::zone_append, 4096), request(IoOp::read, 0), request(IoOp::zone_append, 0, 64)}, 1,
+        {.refuse = [&](std::uint16_t) { return refusals-- > 0 ? -EAGAIN : 0; }});
+    ZonedBackend backend;
+    run_zoned(queue, backend);
+    EXPECT_EQ(queue.plan()[0].appended, 4196U) << "also when its COMMIT has to be sent again";
+    EXPECT_EQ(queue.plan()[1].appended, std::nullopt);
+    EXPECT_THAT(queue.plan()[2].results, ElementsAre(-EIO)) << "longer than the tag's buffer";
+    EXPECT_EQ(queue.plan()[2].appended, std::nullopt);
+    EXPECT_EQ(queue.brought(), 1U);
+}
+
+TEST(QueueRunner, DeliversAReportOf64BytesAZone)
+{
+    FakeQueue queue(1, {request(IoOp::report_zones, 0, 5), request(IoOp::zone_reset, 0, 0)}, 1);
+    ZonedBackend backend;
+    run_zoned(queue, backend);
+    EXPECT_THAT(backend.lengths, ElementsAre(5 * 64, 0));
+    EXPECT_THAT(queue.plan()[0].results, ElementsAre(5 * 64));
+    EXPECT_EQ(queue.delivered(), 5U * 64U);
+}
+
+TEST(QueueRunner, MakesHalfAnAppendOrReportAnError)
+{
+    FakeQueue queue(1, {request(IoOp::zone_append, 0), request(IoOp::report_zones, 0, 16)}, 1);
+    ZonedBackend backend{.answer = [](const Io&) { return 512; }};
+    run_zoned(queue, backend);
+    EXPECT_THAT(queue.plan()[0].results, ElementsAre(-EIO));
+    EXPECT_THAT(queue.plan()[1].results, ElementsAre(-EIO));
+    EXPECT_EQ(queue.delivered(), 0U);
+}
+
 TEST(QueueRunner, ReportsARefusedFetchAndStillTakesTheOtherTagsBack)
 {
     FakeQueue queue(4, {}, 1, {.refuse_fetch = only(2)});

@@ -16,6 +16,11 @@ class ForgetfulQueue {
         if (result >= 0)
             queue_.commit(tag, result);
     }
+    void commit_append(std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
+    {
+        if (result >= 0)
+            queue_.commit_append(tag, result, sector);
+    }
     void get_data(std::uint16_t tag) noexcept { queue_.get_data(tag); }
     std::int32_t bring(std::uint16_t tag, std::span<std::byte> data) noexcept
     {
