@@ -87,7 +87,7 @@ Result<Configured> Created::set_parameters(const uapi::Params& params) &&
 {
     if (auto set = claim_.control().set_params(claim_.info().dev_id, params); !set)
         return std::unexpected(std::move(set.error()));
-    return Configured(std::move(claim_), data_path_);
+    return Configured(std::move(claim_), data_path_, params);
 }
 
 Result<Running> Configured::start_queues(QueueBody body, int interrupt_fd) &&

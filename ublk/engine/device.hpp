@@ -11,6 +11,7 @@
 #include "ublk/engine/error.hpp"
 #include "ublk/engine/io.hpp"
 #include "ublk/engine/kernel_queue.hpp"
+#include "ublk/engine/paranoid.hpp"
 #include "ublk/engine/queue_runner.hpp"
 #include "ublk/uapi/ctrl.hpp"
 #include "ublk/uapi/params.hpp"
@@ -51,6 +52,24 @@ class DeviceClaim {
   private:
     Control* control_;
     uapi::DevInfo info_;
+};
+
+// What an observer of a queue may want to know when it is made.
+struct QueueContext {
+    std::uint16_t queue = 0;
+    uapi::DevInfo info;
+    uapi::Params params; // as they were set
+};
+
+// Watches no queue; in debug builds every queue is checked.
+struct DefaultObservers {
+    auto operator()([[maybe_unused]] const QueueContext& context) const
+    {
+        if constexpr (UBLK_ASSERTIONS != 0)
+            return Paranoid(context.info.queue_depth, context.params);
+        else
+            return Unobserved();
+    }
 };
 
 class QueueThreads; // threads, device file, how each queue ended
@@ -103,13 +122,17 @@ class Configured {
     // Opens the device, starts its queues, and returns when the disk is there. `backend` has to live until
     // the device is stopped. Gives up with EINTR when interrupt_fd (if not -1) becomes readable. `Queue` is a
     // QueueDriver that can be made of a KernelQueue&: the kernel's queue itself, or a decorator of it.
-    template <typename Queue = KernelQueue, Backend B>
-    Result<Running> start(B& backend, int interrupt_fd = -1) &&
+    // `observe` makes the QueueObserver of a queue, on the thread of that queue.
+    template <typename Queue = KernelQueue, Backend B, typename Observe = DefaultObservers>
+    Result<Running> start(B& backend, int interrupt_fd = -1, Observe observe = {}) &&
     {
         return std::move(*this).start_queues(
-            [&backend](KernelQueue& kernel, std::uint16_t number, const ArmedFn& armed) {
+            [&backend, observe, context = QueueContext{0, info(), params_}](
+                KernelQueue& kernel, std::uint16_t number, const ArmedFn& armed) {
                 std::conditional_t<std::same_as<Queue, KernelQueue>, Queue&, Queue> queue(kernel);
-                QueueRunner<Queue, B> runner(queue, backend, number);
+                QueueContext mine = context;
+                mine.queue = number;
+                QueueRunner runner(queue, backend, number, observe(mine));
                 armed(runner.arm());
                 return runner.run();
             },
@@ -122,10 +145,14 @@ class Configured {
     friend class QueueThreads;
     using ArmedFn = std::function<void(int errno_or_zero)>;
     using QueueBody = std::function<QueueEnd(KernelQueue&, std::uint16_t, const ArmedFn&)>;
-    Configured(DeviceClaim claim, DataPath data_path) : claim_(std::move(claim)), data_path_(data_path) {}
+    Configured(DeviceClaim claim, DataPath data_path, const uapi::Params& params)
+        : claim_(std::move(claim)), data_path_(data_path), params_(params)
+    {
+    }
     Result<Running> start_queues(QueueBody body, int interrupt_fd) &&;
     DeviceClaim claim_;
     DataPath data_path_;
+    uapi::Params params_;
 };
 
 class Created {

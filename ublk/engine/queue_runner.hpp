@@ -4,12 +4,14 @@
 
 #include "ublk/engine/assert.hpp"
 #include "ublk/engine/io.hpp"
+#include "ublk/engine/observer.hpp"
 #include "ublk/engine/tags.hpp"
 
 #include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace ublk::engine {
@@ -46,15 +48,16 @@ struct QueueEnd {
     bool stuck = false;               // a request could not be finished: only closing the device frees it
     std::uint64_t requests = 0;       // handed to the backend
     std::uint64_t errors = 0;         // of them, committed with a negative result
+    std::string report{};             // of an observer that found the queue unsound
 };
 
 // For one thread. Allocates when it is made and never again; takes no lock.
-template <QueueDriver Driver, Backend B>
+template <QueueDriver Driver, Backend B, QueueObserver Observer = Unobserved>
 class QueueRunner {
   public:
-    QueueRunner(Driver& driver, B& backend, std::uint16_t queue)
-        : driver_(driver), backend_(backend), tags_(driver.depth()), appended_(zoned ? driver.depth() : 0U),
-          queue_(queue)
+    QueueRunner(Driver& driver, B& backend, std::uint16_t queue, Observer observer = {})
+        : driver_(driver), backend_(backend), observer_(std::move(observer)), tags_(driver.depth()),
+          appended_(zoned ? driver.depth() : 0U), queue_(queue)
     {
     }
 
@@ -64,10 +67,12 @@ class QueueRunner {
     {
         for (std::uint16_t tag = 0; tag < driver_.depth(); ++tag) {
             move(tag, TagEvent::fetch);
+            observer_.sent(tag, TagEvent::fetch, 0);
             driver_.fetch(tag);
         }
         if (const int res = driver_.submit(); res < 0)
             fail(-res, std::nullopt);
+        observer_.entered();
         take_completions();
         return end_.code;
     }
@@ -78,6 +83,7 @@ class QueueRunner {
     {
         while (armed_ > 0 && !end_.stuck) {
             const int res = driver_.wait();
+            observer_.entered();
             if (res < 0 && res != -EINTR && res != -EAGAIN && res != -EBUSY) {
                 fail(-res, std::nullopt);
                 end_.stuck = true;
@@ -85,6 +91,7 @@ class QueueRunner {
             }
             take_completions();
         }
+        end_.report = observer_.report();
         return end_;
     }
 
@@ -100,7 +107,16 @@ class QueueRunner {
 
     void take_completions() noexcept
     {
-        driver_.drain([this](std::uint16_t tag, std::int32_t res) noexcept { complete(tag, res); });
+        driver_.drain([this](std::uint16_t tag, std::int32_t res) noexcept {
+            observer_.completed(tag, res);
+            if (observer_.sound())
+                complete(tag, res);
+        });
+        observer_.drained();
+        if (!observer_.sound()) {
+            fail(EPROTO, std::nullopt);
+            end_.stuck = true;
+        }
     }
 
     void complete(std::uint16_t tag, std::int32_t res) noexcept
@@ -127,8 +143,20 @@ class QueueRunner {
         move(tag, TagEvent::request);
         tags_[tag].refusals = 0;
         ++end_.requests;
-        const std::int32_t result = answer(tag);
+        const uapi::IoDesc desc = driver_.descriptor(tag);
+        Io io{static_cast<uapi::IoOp>(desc.op()),
+              desc.flags(),
+              desc.start_sector,
+              desc.nr_sectors,
+              {},
+              tag,
+              queue_};
+        observer_.request(io, desc, driver_.buffer(tag));
+        if (!observer_.sound())
+            return;
+        const std::int32_t result = answer(io);
         end_.errors += result < 0 ? 1U : 0U;
+        observer_.answered(io, result);
         commit(tag, result);
     }
 
@@ -143,40 +171,33 @@ class QueueRunner {
     {
         move(tag, TagEvent::get_data);
         tags_[tag].sent = TagEvent::get_data;
+        observer_.sent(tag, TagEvent::get_data, 0);
         driver_.get_data(tag);
     }
 
-    std::int32_t answer(std::uint16_t tag) noexcept
+    std::int32_t answer(Io& io) noexcept
     {
-        const uapi::IoDesc desc = driver_.descriptor(tag);
-        Io io{static_cast<uapi::IoOp>(desc.op()),
-              desc.flags(),
-              desc.start_sector,
-              desc.nr_sectors,
-              {},
-              tag,
-              queue_};
         if constexpr (zoned)
-            appended_[tag].reset();
+            appended_[io.tag].reset();
         if (carries_data(io.op) || (zoned && carries_zone_data(io.op))) {
-            const std::span<std::byte> buffer = driver_.buffer(tag);
-            const std::uint64_t length = payload_bytes(io.op, desc.nr_sectors);
+            const std::span<std::byte> buffer = driver_.buffer(io.tag);
+            const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
             if (length > buffer.size())
                 return -EIO;
             io.data = buffer.first(static_cast<std::size_t>(length));
         }
         const bool append = zoned && io.op == uapi::IoOp::zone_append;
         if (io.op == uapi::IoOp::write || append)
-            if (const std::int32_t res = driver_.bring(tag, io.data); res < 0)
+            if (const std::int32_t res = driver_.bring(io.tag, io.data); res < 0)
                 return commit_result(io, res);
         const std::int32_t result = commit_result(io, backend_.handle(io), driver_.short_reads());
         if constexpr (zoned)
             if (append)
-                appended_[tag] = io.start_sector;
+                appended_[io.tag] = io.start_sector;
         const bool report = zoned && io.op == uapi::IoOp::report_zones;
         if ((io.op != uapi::IoOp::read && !report) || result < 0)
             return result;
-        const std::int32_t res = driver_.deliver(tag, io.data.first(static_cast<std::size_t>(result)));
+        const std::int32_t res = driver_.deliver(io.tag, io.data.first(static_cast<std::size_t>(result)));
         return res < 0 ? commit_result(io, res) : result;
     }
 
@@ -185,6 +206,7 @@ class QueueRunner {
         move(tag, TagEvent::commit);
         tags_[tag].sent = TagEvent::commit;
         tags_[tag].result = result;
+        observer_.sent(tag, TagEvent::commit, result);
         if constexpr (zoned) {
             if (const auto sector = appended_[tag]) {
                 driver_.commit_append(tag, result, *sector);
@@ -236,6 +258,7 @@ class QueueRunner {
 
     Driver& driver_;
     B& backend_;
+    [[no_unique_address]] Observer observer_;
     std::vector<Tag> tags_;
     std::vector<std::optional<std::uint64_t>> appended_; // where the tag's ZONE_APPEND went
     unsigned armed_ = 0;

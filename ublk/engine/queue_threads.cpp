@@ -66,8 +66,13 @@ void QueueThreads::run_queue(const KernelQueueOptions& options, const CpuMask& m
         ready.count_down();
     };
     const QueueEnd end = body_(*queue, options.queue, armed);
-    if (end.code != 0)
-        note_failure(make_error("COMMIT_AND_FETCH_REQ", end.code, options.device, options.queue, end.tag));
+    if (end.code != 0) {
+        Error error = make_error(end.report.empty() ? "COMMIT_AND_FETCH_REQ" : "check of the queue", end.code,
+                                 options.device, options.queue, end.tag);
+        if (!end.report.empty())
+            error.hint = end.report;
+        note_failure(std::move(error));
+    }
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(ended_.get(), &one, sizeof(one));
 }

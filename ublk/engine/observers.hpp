@@ -1,0 +1,132 @@
+// Observers of a queue: counters, latencies, and a log of what failed.
+#pragma once
+
+#include "ublk/engine/assert.hpp"
+#include "ublk/engine/device.hpp"
+#include "ublk/engine/observer.hpp"
+#include "ublk/engine/paranoid.hpp"
+#include "ublk/observe/log.hpp"
+#include "ublk/observe/metrics.hpp"
+
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+namespace ublk::engine {
+
+// Counts into the metrics of its queue, which have to outlive it: a handful of instructions for each request.
+class Counting : public Unobserved {
+  public:
+    explicit Counting(observe::QueueMetrics& metrics) : metrics_(&metrics) {}
+
+    void entered() noexcept { observe::bump(metrics_->enters, 1); }
+    void completed(std::uint16_t, std::int32_t) noexcept { ++batch_; }
+    void drained() noexcept
+    {
+        observe::bump(metrics_->completions, batch_);
+        observe::bump(metrics_->batches, batch_ > 0 ? 1 : 0);
+        batch_ = 0;
+    }
+    void answered(const Io& io, std::int32_t result) noexcept
+    {
+        const std::size_t slot = observe::op_slot(io.op);
+        observe::bump(metrics_->requests[slot], 1);
+        if (result < 0) [[unlikely]]
+            observe::bump(metrics_->errors[slot], 1);
+        else
+            observe::bump(metrics_->bytes[slot], done(io, result));
+    }
+
+  protected:
+    observe::QueueMetrics& metrics() noexcept { return *metrics_; }
+
+  private:
+    static std::uint64_t done(const Io& io, std::int32_t result) noexcept
+    {
+        if (!io.data.empty())
+            return static_cast<std::uint64_t>(result);
+        return io.op < uapi::IoOp::zone_open ? std::uint64_t{io.nr_sectors} << uapi::sector_shift : 0;
+    }
+
+    observe::QueueMetrics* metrics_;
+    std::uint64_t batch_ = 0;
+};
+
+// Counting, and the latency of each request: two looks at the clock, one of them shared by a batch.
+class Timing : public Counting {
+  public:
+    Timing(observe::QueueMetrics& metrics, std::uint16_t depth) : Counting(metrics), begun_(depth) {}
+
+    void entered() noexcept
+    {
+        Counting::entered();
+        seen_ = Clock::now();
+    }
+    void request(const Io& io, const uapi::IoDesc&, std::span<std::byte>) noexcept { begun_[io.tag] = seen_; }
+    void answered(const Io& io, std::int32_t result) noexcept
+    {
+        Counting::answered(io, result);
+        const std::chrono::nanoseconds took = Clock::now() - begun_[io.tag];
+        metrics().latency[observe::latency_slot(io.op)].add(static_cast<std::uint64_t>(took.count()));
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point seen_;
+    std::vector<Clock::time_point> begun_; // by tag
+};
+
+// A warning for each request that fails, and a count of those that found the log full.
+class ErrorLog : public Unobserved {
+  public:
+    ErrorLog(observe::Log& log, observe::QueueMetrics& metrics) : log_(&log), metrics_(&metrics) {}
+
+    void answered(const Io& io, std::int32_t result) noexcept
+    {
+        if (result < 0) [[unlikely]]
+            say(io, result);
+    }
+
+  private:
+    [[gnu::cold, gnu::noinline]] void say(const Io& io, std::int32_t result) noexcept
+    {
+        const char* name = ::strerrorname_np(-result);
+        if (!log_->write(observe::Level::warning, "queue {}, tag {}: {} of {} sectors at {} failed: {} ({})",
+                         io.queue, io.tag, observe::op_names[observe::op_slot(io.op)], io.nr_sectors,
+                         io.start_sector, name != nullptr ? name : "unknown errno", -result))
+            observe::bump(metrics_->dropped, 1);
+    }
+
+    observe::Log* log_;
+    observe::QueueMetrics* metrics_;
+};
+
+enum class Watching : std::uint8_t { counting, timing, paranoid };
+
+// For Configured::start(): every queue counts into `metrics` (which has as many queues as the device) and
+// logs what fails. `timing` measures latencies as well, `paranoid` also checks; in debug builds all of them
+// check.
+template <Watching how>
+class Watch {
+  public:
+    Watch(const observe::Metrics& metrics, observe::Log& log) : queues_(metrics.queues()), log_(&log) {}
+
+    auto operator()(const QueueContext& context) const
+    {
+        observe::QueueMetrics& metrics = queues_[context.queue];
+        const std::uint16_t depth = context.info.queue_depth;
+        if constexpr (how == Watching::paranoid || UBLK_ASSERTIONS != 0)
+            return Observers(Paranoid(depth, context.params), Timing(metrics, depth),
+                             ErrorLog(*log_, metrics));
+        else if constexpr (how == Watching::timing)
+            return Observers(Timing(metrics, depth), ErrorLog(*log_, metrics));
+        else
+            return Observers(Counting(metrics), ErrorLog(*log_, metrics));
+    }
+
+  private:
+    std::span<observe::QueueMetrics> queues_;
+    observe::Log* log_;
+};
+
+} // namespace ublk::engine
