@@ -34,6 +34,9 @@ std::string_view to_string(Level level);
 std::optional<Verdict> verdict_from(std::string_view text);
 std::optional<Level> level_from(std::string_view text);
 
+// Ends `observed` of a case that failed only for what happened around it.
+inline constexpr std::string_view passed_by_itself = "; the case itself thought that it passed";
+
 // Fails the run: fail, crash and hang; with `strict` also changed. `fixed` does not fail a run: it asks for
 // the list of known defects to be shortened.
 bool is_unexpected(Verdict verdict, bool strict);
@@ -62,9 +65,10 @@ struct CaseResult {
     Verdict verdict = Verdict::fail;
     std::int64_t duration_ms = 0;       // guest time from start of the case's process to its end
     std::string expected{}, observed{}; // set on anything but pass and skip
-    std::string reason{};               // skip: the missing feature; known/fixed: the list's explanation
-    std::vector<std::string> log{};     // kernel log and output of the case, newest last; bounded
-    std::string again{};                // command that repeats just this case; set by the host
+    std::string
+        reason{}; // skip: the missing feature; known/fixed: the list's explanation; pass: a listed complaint
+    std::vector<std::string> log{}; // kernel log and output of the case, newest last; bounded
+    std::string again{};            // command that repeats just this case; set by the host
     std::vector<Measurement> measurements{};
     int worker = -1; // which machine ran it
 

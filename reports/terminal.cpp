@@ -132,6 +132,8 @@ void Terminal::ended(const CaseResult& result, double elapsed_seconds)
 void Terminal::problem(const CaseResult& c, bool strict)
 {
     const bool unexpected = is_unexpected(c.verdict, strict);
+    if (c.verdict == Verdict::pass && !c.reason.empty())
+        note(fmt::format("{}: {}", c.id, c.reason));
     if (!unexpected && c.verdict != Verdict::fixed)
         return;
     constexpr std::string_view indent = "        ";

@@ -28,7 +28,7 @@ std::string sentence(const std::optional<Outcome>& record)
         return fmt::format("; before that the case itself failed: expected {}, got {}", record->expected,
                            record->observed);
     case Outcome::Kind::passed:
-        return "; the case itself thought that it passed";
+        return std::string(reports::passed_by_itself);
     case Outcome::Kind::skipped:
         return "";
     }

@@ -4,6 +4,7 @@
 #include "reports/text.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -38,7 +39,8 @@ namespace {
 
 KnownDefect parse_entry(const nlohmann::json& entry)
 {
-    KnownDefect defect{.requirement = entry.at("requirement").get<std::string>(),
+    KnownDefect defect{.requirement = entry.value("requirement", std::string()),
+                       .complaint = entry.value("complaint", std::vector<std::string>()),
                        .reference = entry.at("reference").get<std::string>(),
                        .why = entry.at("why").get<std::string>(),
                        .race = entry.value("race", false)};
@@ -57,7 +59,53 @@ KnownDefect parse_entry(const nlohmann::json& entry)
     }
     if (defect.kernels.empty() || defect.why.empty())
         throw std::runtime_error("kernels and why must not be empty");
+    if (defect.requirement.empty() == defect.complaint.empty())
+        throw std::runtime_error("there is either a requirement or a complaint");
+    if (std::ranges::any_of(defect.complaint, &std::string::empty))
+        throw std::runtime_error("the texts of a complaint must not be empty");
     return defect;
+}
+
+bool concerns(const KnownDefect& defect, KernelVersion kernel)
+{
+    return std::ranges::any_of(defect.kernels,
+                               [&](const KernelRange& range) { return range.contains(kernel); });
+}
+
+std::string explanation(const KnownDefect& defect)
+{
+    return defect.reference.empty() ? defect.why : fmt::format("{} ({})", defect.why, defect.reference);
+}
+
+bool has_line(const reports::CaseResult& result, std::string_view text)
+{
+    return std::ranges::any_of(result.log,
+                               [&](const std::string& line) { return line.find(text) != std::string::npos; });
+}
+
+// Whether the case failed for nothing but this complaint, which came once.
+bool failed_only_for(const reports::CaseResult& result, const KnownDefect& defect)
+{
+    constexpr std::array<std::string_view, 4> begins{"cut here", "BUG:", "UBSAN:", "INFO:"};
+    const auto complaints = std::ranges::count_if(result.log, [&](const std::string& line) {
+        return std::ranges::any_of(begins, [&](auto text) { return line.find(text) != std::string::npos; });
+    });
+    return result.verdict == defect.verdict && result.observed.ends_with(reports::passed_by_itself) &&
+           complaints == 1 && result.observed.find(defect.complaint.front()) != std::string::npos &&
+           std::ranges::all_of(defect.complaint, [&](const auto& text) { return has_line(result, text); });
+}
+
+void take_back(reports::CaseResult& result, KernelVersion kernel, const std::vector<KnownDefect>& list)
+{
+    for (const auto& defect : list) {
+        if (defect.complaint.empty() || !concerns(defect, kernel) || !failed_only_for(result, defect))
+            continue;
+        result.verdict = Verdict::pass;
+        result.reason = "beside it the kernel complained, as listed: " + explanation(defect);
+        result.expected.clear();
+        result.observed.clear();
+        return;
+    }
 }
 
 } // namespace
@@ -93,10 +141,9 @@ const std::vector<KnownDefect>& known_defects()
 
 void apply_known(reports::CaseResult& result, KernelVersion kernel, const std::vector<KnownDefect>& list)
 {
+    take_back(result, kernel, list);
     const auto found = std::ranges::find_if(list, [&](const KnownDefect& defect) {
-        return defect.requirement == result.id &&
-               std::ranges::any_of(defect.kernels,
-                                   [&](const KernelRange& range) { return range.contains(kernel); });
+        return !defect.requirement.empty() && defect.requirement == result.id && concerns(defect, kernel);
     });
     if (found == list.end())
         return;
@@ -107,8 +154,7 @@ void apply_known(reports::CaseResult& result, KernelVersion kernel, const std::v
         result.verdict = Verdict::known;
     else
         return;
-    result.reason =
-        found->reference.empty() ? found->why : fmt::format("{} ({})", found->why, found->reference);
+    result.reason = explanation(*found);
     if (passed && found->race)
         result.reason += "; a race, which this run did not meet";
 }

@@ -9,6 +9,11 @@
 //    "race": true,                 it does not show in every run; may be left out
 //    "reference": "CVE-...",       CVE or upstream subject; may be empty
 //    "why": "one line"}
+// An entry about what the kernel says beside any case, by a race that none provokes on purpose, has no
+// requirement, and
+//    "complaint": ["WARNING: drivers/block/ublk_drv.c", "io_ring_exit_work"]
+// each of which stands in the one complaint that the log has. It is not laid at the case's door: a case that
+// failed for nothing else passes, and says so in its reason.
 #pragma once
 
 #include "reports/result.hpp"
@@ -28,7 +33,8 @@ struct KernelRange {
 };
 
 struct KnownDefect {
-    std::string requirement;
+    std::string requirement;            // empty: see `complaint`
+    std::vector<std::string> complaint; // texts in the kernel log
     std::vector<KernelRange> kernels;
     reports::Verdict verdict = reports::Verdict::fail;
     std::string reference, why;
@@ -44,7 +50,8 @@ std::expected<std::vector<KnownDefect>, std::string> parse_known(std::string_vie
 const std::vector<KnownDefect>& known_defects(); // the compiled-in list
 
 // Turns a listed failure into `known`, and a listed pass into `fixed`, or `known` if it is a race. A failure
-// of another kind than the listed one stays what it is.
+// of another kind than the listed one stays what it is. Before that, a failure for a listed complaint alone
+// is taken back.
 void apply_known(reports::CaseResult& result, ublk::uapi::KernelVersion kernel,
                  const std::vector<KnownDefect>& list);
 

@@ -30,6 +30,51 @@ TEST(Known, ListedFailureOfTheListedKindIsKnown)
     EXPECT_EQ(after(Verdict::crash, {7, 2, 5}), Verdict::known);
 }
 
+constexpr const char* complaints = R"([{"complaint": ["WARNING: drivers/x.c", "exit_work"],
+    "kernels": [{"from": "7.3", "before": "7.4"}], "verdict": "fail", "reference": "", "why": "two meet"}])";
+
+reports::CaseResult with_complaint()
+{
+    auto r = result(Verdict::fail);
+    r.observed = "kernel log: WARNING: drivers/x.c:29 at f" + std::string(reports::passed_by_itself);
+    r.log = {"kernel: ---[ cut here ]---", "kernel: WARNING: drivers/x.c:29 at f", "kernel:  exit_work+0x1"};
+    return r;
+}
+
+Verdict after_complaint(const reports::CaseResult& given, ublk::uapi::KernelVersion kernel = {7, 3, 4})
+{
+    auto r = given;
+    apply_known(r, kernel, *parse_known(complaints));
+    EXPECT_EQ(r.verdict == Verdict::pass, r.reason.find("two meet") != std::string::npos);
+    return r.verdict;
+}
+
+TEST(Known, AListedComplaintIsNotLaidAtTheDoorOfACaseThatPassed)
+{
+    EXPECT_EQ(after_complaint(with_complaint()), Verdict::pass);
+    EXPECT_EQ(after_complaint(with_complaint(), {7, 2, 6}), Verdict::fail) << "not listed for that kernel";
+
+    auto failed_itself = with_complaint();
+    failed_itself.observed = "kernel log: WARNING: drivers/x.c:29 at f; before that the case itself failed";
+    EXPECT_EQ(after_complaint(failed_itself), Verdict::fail);
+
+    auto another = with_complaint();
+    another.observed = "kernel log: WARNING: mm/slub.c:1 at g" + std::string(reports::passed_by_itself);
+    EXPECT_EQ(after_complaint(another), Verdict::fail) << "another complaint counts";
+
+    auto two = with_complaint();
+    two.log.insert(two.log.end(), {"kernel: ---[ cut here ]---", "kernel: WARNING: mm/slub.c:1 at g"});
+    EXPECT_EQ(after_complaint(two), Verdict::fail) << "and a second one";
+
+    auto elsewhere = with_complaint();
+    elsewhere.log.back() = "kernel:  other_work+0x1";
+    EXPECT_EQ(after_complaint(elsewhere), Verdict::fail) << "the same line from another place";
+
+    auto crashed = with_complaint();
+    crashed.verdict = Verdict::crash;
+    EXPECT_EQ(after_complaint(crashed), Verdict::crash);
+}
+
 TEST(Known, OutsideItsRangesNothingIsKnown)
 {
     EXPECT_EQ(after(Verdict::crash, {6, 12, 117}), Verdict::crash);
