@@ -50,6 +50,7 @@ void check(const AddCommand& add)
     require((add.type == BackendType::file) == !add.file.empty());
     require(!add.direct || add.type == BackendType::file);
     require(!(add.daemon && add.json == "-"));
+    require(add.metrics.empty() || add.metrics.starts_with("127.") || add.metrics.starts_with("[::1]:"));
     const auto& device = add.device;
     require(device.queues >= 1 && device.queues <= ublk::uapi::max_nr_queues);
     require(device.depth >= 1 && device.depth <= ublk::uapi::max_queue_depth);
@@ -58,6 +59,10 @@ void check(const AddCommand& add)
     require(device.id <= ublk::uapi::max_dev_id || device.id == ublk::uapi::no_dev_id);
 }
 void check(const ListCommand&) {}
+void check(const TopCommand& top)
+{
+    require(top.interval >= 1 && top.interval <= 3600);
+}
 void check(const auto& command)
 {
     require(command.id <= ublk::uapi::max_dev_id);

@@ -1,5 +1,6 @@
 #include "ublk/serve/cli.hpp"
 
+#include "ublk/observe/prometheus.hpp"
 #include "ublk/serve/size.hpp"
 
 #include <CLI/CLI.hpp>
@@ -26,7 +27,8 @@ constexpr std::array data_paths{engine::DataPath::copy, engine::DataPath::get_da
 struct Raw {
     std::string type, size, file, json, id;
     std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path = "copy";
-    bool direct = false, read_only = false, daemon = false;
+    std::string metrics, log_level = "warning", interval = "1", count = "0";
+    bool direct = false, read_only = false, daemon = false, paranoid = false;
 };
 
 std::unexpected<Notice> wrong(std::string text)
@@ -132,6 +134,36 @@ std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
     return std::nullopt;
 }
 
+std::optional<Notice> check_watch(AddCommand& add, const Raw& raw)
+{
+    using observe::Level;
+    constexpr std::array levels{Level::error, Level::warning, Level::info, Level::debug};
+    const auto* level = std::ranges::find(levels, raw.log_level, [](Level one) { return to_string(one); });
+    if (level == levels.end())
+        return Notice{exit_usage,
+                      fmt::format("--log-level '{}': give error, warning, info or debug", raw.log_level)};
+    add.log_level = *level;
+    if (!raw.metrics.empty()) {
+        auto address = observe::loopback_address(raw.metrics);
+        if (!address)
+            return Notice{exit_usage, fmt::format("--metrics '{}': {}", raw.metrics, address.error())};
+        add.metrics = std::move(*address);
+    }
+    add.paranoid = raw.paranoid;
+    return std::nullopt;
+}
+
+std::expected<Command, Notice> check_top(const Raw& raw)
+{
+    const auto interval = number("--interval", raw.interval, 1, 3600, "seconds");
+    if (!interval)
+        return std::unexpected(interval.error());
+    const auto count = number("--count", raw.count, 0, UINT32_MAX, "a number of tables");
+    if (!count)
+        return std::unexpected(count.error());
+    return TopCommand{static_cast<unsigned>(*interval), *count, raw.json};
+}
+
 std::expected<Command, Notice> check_add(const Raw& raw)
 {
     AddCommand add;
@@ -151,6 +183,8 @@ std::expected<Command, Notice> check_add(const Raw& raw)
     if (auto notice = check_size(add, raw))
         return std::unexpected(std::move(*notice));
     if (auto notice = check_device(add, raw))
+        return std::unexpected(std::move(*notice));
+    if (auto notice = check_watch(add, raw))
         return std::unexpected(std::move(*notice));
     add.file = raw.file;
     add.direct = raw.direct;
@@ -190,6 +224,17 @@ void describe_add(CLI::App& add, Raw& raw)
                    "user-copy (by the server)")
         ->capture_default_str();
     add.add_option("--json", raw.json, "Write what was made to this file; - for standard output");
+    add.add_option(
+        "--metrics", raw.metrics,
+        "Serve metrics for Prometheus at this address of this machine, 127.0.0.1:PORT or [::1]:PORT, and "
+        "measure latencies");
+    add.add_option(
+           "--log-level", raw.log_level,
+           "Least important message to write: error, warning, info or debug; to standard error, or as a "
+           "daemon to syslog")
+        ->capture_default_str();
+    add.add_flag("--paranoid", raw.paranoid,
+                 "Check every request and every step of a queue against the rules");
     add.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");
     add.add_flag("--read-only", raw.read_only, "Refuse writes");
     add.add_flag("--daemon", raw.daemon, "Return when the disk is there, and serve in the background");
@@ -214,6 +259,12 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
     auto* stop =
         app.add_subcommand("stop", "Take the disk of a device away; its server ends, the device stays");
     auto* del = app.add_subcommand("delete", "Stop a device and remove it, whatever became of its server");
+    auto* top =
+        app.add_subcommand("top", "Show what the devices of this machine's ublk-serve do, again and again");
+    top->add_option("--interval", raw.interval, "Seconds between tables")->capture_default_str();
+    top->add_option("--count", raw.count, "Tables to show; 0 for no end")->capture_default_str();
+    top->add_option("--json", raw.json,
+                    "Write all counters since the start to this file instead, once; - for standard output");
     for (auto* command : {list, info})
         command->add_option("--json", raw.json, "Write to this file; - for standard output");
     for (auto* command : {info, stop, del})
@@ -230,6 +281,8 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
     }
     if (add->parsed())
         return check_add(raw);
+    if (top->parsed())
+        return check_top(raw);
     if (info->parsed())
         return with_id<InfoCommand>(raw);
     if (stop->parsed())

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ublk/engine/device.hpp"
+#include "ublk/observe/log.hpp"
 
 #include <cstdint>
 #include <expected>
@@ -29,7 +30,10 @@ struct AddCommand {
     bool direct = false;
     bool read_only = false;
     bool daemon = false;
-    std::string json; // file name, "-" for standard output, empty for none
+    std::string json;    // file name, "-" for standard output, empty for none
+    std::string metrics; // where to serve them, an address of this machine; empty for nowhere
+    bool paranoid = false;
+    observe::Level log_level = observe::Level::warning;
     engine::DeviceOptions device;
 };
 struct ListCommand {
@@ -45,7 +49,12 @@ struct StopCommand {
 struct DeleteCommand {
     std::uint32_t id = 0;
 };
-using Command = std::variant<AddCommand, ListCommand, InfoCommand, StopCommand, DeleteCommand>;
+struct TopCommand {
+    unsigned interval = 1;   // seconds between tables
+    std::uint64_t count = 0; // tables; 0 for no end
+    std::string json;        // one snapshot to there instead
+};
+using Command = std::variant<AddCommand, ListCommand, InfoCommand, StopCommand, DeleteCommand, TopCommand>;
 
 // What to print instead of doing anything: help (exit_ok) or what is wrong (exit_usage).
 struct Notice {

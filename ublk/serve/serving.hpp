@@ -8,6 +8,7 @@
 #include "ublk/engine/parameters.hpp"
 #include "ublk/serve/commands.hpp"
 #include "ublk/serve/daemon.hpp"
+#include "ublk/serve/observing.hpp"
 
 namespace ublk::serve {
 
@@ -40,7 +41,10 @@ int serve(const AddCommand& command, B& backend, Starter& starter)
         std::move(*created).set_parameters(engine::make_params(geometry, created->info().max_io_buf_bytes));
     if (!configured)
         return failed(configured.error());
-    auto running = std::move(*configured).template start<Queue>(backend, signals->get());
+    const auto observation = Observation::open(command, configured->info(), geometry.size);
+    if (!observation)
+        return failed(observation.error());
+    auto running = (*observation)->template start<Queue>(std::move(*configured), backend, signals->get());
     if (!running)
         return failed(running.error());
     if (const auto there = announce(command, running->info(), geometry.size, starter); !there)

@@ -42,9 +42,9 @@ TEST(CommandLine, LeavesTheSizeOfAFileToTheFile)
 
 TEST(CommandLine, TakesEveryOption)
 {
-    const auto add = added(
-        "add --type file --file disk.img --size 8M --queues 3 --depth 4096 --id 1048575 "
-        "--block-size 4096 --direct --read-only --max-io 1M --data-path user-copy --daemon --json out.json");
+    const auto add = added("add --type file --file disk.img --size 8M --queues 3 --depth 4096 --id 1048575 "
+                           "--block-size 4096 --direct --read-only --max-io 1M --data-path user-copy "
+                           "--daemon --json out.json --metrics [::1]:9100 --paranoid --log-level debug");
     EXPECT_EQ(add.type, BackendType::file);
     EXPECT_EQ(add.file, "disk.img");
     EXPECT_EQ(add.size, 8U << 20);
@@ -56,6 +56,9 @@ TEST(CommandLine, TakesEveryOption)
     EXPECT_EQ(add.block_size, 4096U);
     EXPECT_TRUE(add.direct && add.read_only && add.daemon);
     EXPECT_EQ(add.json, "out.json");
+    EXPECT_EQ(add.metrics, "[::1]:9100");
+    EXPECT_TRUE(add.paranoid);
+    EXPECT_EQ(add.log_level, observe::Level::debug);
 }
 
 TEST(CommandLine, TakesADeviceIdWhereOneIsNeeded)
@@ -107,6 +110,11 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         {"add --type memory --direct", "--direct"},
         {"add --type memory --daemon --json -", "--json -"},
         {"add --type memory stray", "stray"},
+        {"add --type memory --metrics 0.0.0.0:9100", "--metrics '0.0.0.0:9100': other machines"},
+        {"add --type memory --metrics 9100", "--metrics '9100': give"},
+        {"add --type memory --log-level loud", "--log-level 'loud'"},
+        {"top --interval 0", "--interval '0'"},
+        {"top --count -1", "--count"},
         {"info", "ID"},
         {"stop one", "'one'"},
         {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits
@@ -118,6 +126,15 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         EXPECT_THAT(command.error().text, HasSubstr(named)) << line;
         EXPECT_EQ(command.error().text.find('\n'), std::string::npos) << "one line: " << command.error().text;
     }
+}
+
+TEST(CommandLine, TakesHowTopShows)
+{
+    EXPECT_EQ(std::get<TopCommand>(*parse_line("top")).interval, 1U);
+    const auto top = std::get<TopCommand>(*parse_line("top --interval 5 --count 3 --json -"));
+    EXPECT_EQ(top.interval, 5U);
+    EXPECT_EQ(top.count, 3U);
+    EXPECT_EQ(top.json, "-");
 }
 
 TEST(CommandLine, HelpIsNotAnError)
