@@ -1,5 +1,9 @@
-// A QueueDriver in memory: hands out planned requests in random order and keeps book of what it is told.
-// Or, verb by verb, does what a test makes it do: offer, dispatch, abort, take, release.
+// A QueueDriver in memory, for tests without a kernel: hands out planned requests, several at once and in an
+// order that follows from a seed, goes by the tag table, and keeps book of what it is told. Run a QueueRunner
+// on it: run() returns when every request is answered. Or, verb by verb, it does what a test makes it do:
+// offer, dispatch, abort, take, release; and FakeFaults and inject() make it misbehave. One thread.
+//
+// To test a backend, FakeDisk (fake_disk.hpp) is simpler.
 #pragma once
 
 #include "ublk/engine/tags.hpp"
@@ -20,7 +24,10 @@ namespace ublk::engine::testing {
 struct PlannedRequest {
     uapi::IoDesc desc;
     std::vector<std::int32_t> results;       // every commit that was accepted for it
-    std::optional<std::uint64_t> appended{}; // the sector of the last of them, if it was of a ZONE_APPEND
+    std::optional<std::uint64_t> appended{}; // the sector of the last of them, if it was a ZONE_APPEND's
+    // The application's pages, if the test has any: a write's are copied to the tag's buffer when it is
+    // handed out, or asked for; a read's are filled at its COMMIT. They live as long as the queue.
+    std::span<std::byte> pages{};
 };
 
 // What the driver does out of the ordinary.
@@ -133,9 +140,9 @@ class FakeQueue {
 
     // Verbs for a test that decides itself; tags that they name must be armed.
     // One more request in the plan: its index.
-    std::size_t offer(const uapi::IoDesc& desc)
+    std::size_t offer(const uapi::IoDesc& desc, std::span<std::byte> pages = {})
     {
-        plan_.push_back({desc, {}});
+        plan_.push_back({.desc = desc, .results = {}, .pages = pages});
         return plan_.size() - 1;
     }
     void dispatch(std::uint16_t tag, std::size_t request)
@@ -210,6 +217,7 @@ class FakeQueue {
         }
         if (command.event == TagEvent::get_data) {
             ++asked_;
+            copy_write(command.tag, tags_[command.tag].request);
             dispatch(command.tag, tags_[command.tag].request);
         }
         if (command.event != TagEvent::commit)
@@ -217,6 +225,7 @@ class FakeQueue {
         const std::size_t request = tags_[command.tag].request;
         plan_[request].results.push_back(command.result);
         plan_[request].appended = command.appended;
+        copy_read(command.tag, request, command.result);
         if (faults_.accepted)
             faults_.accepted(request, command.result);
     }
@@ -234,10 +243,30 @@ class FakeQueue {
         }
     }
 
+    bool is(std::size_t request, uapi::IoOp op) const
+    {
+        return plan_[request].desc.op() == static_cast<std::uint8_t>(op);
+    }
+    void copy_write(std::uint16_t tag, std::size_t request)
+    {
+        const auto from = plan_[request].pages;
+        if (is(request, uapi::IoOp::write))
+            std::ranges::copy(from.first(std::min(from.size(), buffer_bytes)), buffer(tag).begin());
+    }
+    void copy_read(std::uint16_t tag, std::size_t request, std::int32_t result)
+    {
+        const auto to = plan_[request].pages;
+        const auto done = static_cast<std::size_t>(std::max(result, 0));
+        if (is(request, uapi::IoOp::read))
+            std::ranges::copy(buffer(tag).first(std::min({done, to.size(), buffer_bytes})), to.begin());
+    }
+
     void hand_out(std::uint16_t tag, std::size_t request)
     {
+        if (!need_get_data_)
+            copy_write(tag, request);
         dispatch(tag, request);
-        if (need_get_data_ && plan_[request].desc.op() == static_cast<std::uint8_t>(uapi::IoOp::write))
+        if (need_get_data_ && is(request, uapi::IoOp::write))
             completions_.back().res = uapi::io_res_need_get_data;
     }
 
