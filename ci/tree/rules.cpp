@@ -34,6 +34,7 @@ const std::vector<Arrow>& arrows()
         {"ublk/engine", {"ublk/uapi", "ublk/wire", "ublk/model", "ublk/observe"}},
         {"ublk/backends", {"ublk/uapi", "ublk/wire", "ublk/model", "ublk/observe", "ublk/engine"}},
         {"ublk/serve", {"ublk"}},
+        {"ublk/package", {"ublk"}},
         // A suite that judges the kernel must not lean on a server that shares its author's misreadings.
         {"conformance/driver", {"ublk/uapi", "ublk/wire", "ublk/model", "reports"}},
         {"conformance/lockstep", {"ublk/uapi", "ublk/wire", "ublk/model", "conformance/driver", "reports"}},
