@@ -52,6 +52,10 @@ void check(const AddCommand& add)
     require(!(add.daemon && add.json == "-"));
     require(add.metrics.empty() || add.metrics.starts_with("127.") || add.metrics.starts_with("[::1]:"));
     const auto& device = add.device;
+    const bool zoned = add.type == BackendType::zoned;
+    require(device.zoned == zoned);
+    require(!zoned || device.data_path == ublk::engine::DataPath::user_copy);
+    require(!zoned || !ublk::backends::objection(add.zones));
     require(device.queues >= 1 && device.queues <= ublk::uapi::max_nr_queues);
     require(device.depth >= 1 && device.depth <= ublk::uapi::max_queue_depth);
     require(device.max_io_bytes >= 4096 && device.max_io_bytes <= 32U << 20 &&

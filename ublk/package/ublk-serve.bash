@@ -8,7 +8,7 @@ _ublk_serve() {
         return
     fi
     case $previous in
-    --type) words="null memory file" ;;
+    --type) words="null memory file zoned" ;;
     --data-path) words="copy get-data user-copy" ;;
     --block-size) words="512 1024 2048 4096" ;;
     --log-level) words="error warning info debug" ;;

@@ -74,7 +74,7 @@ int finish(engine::Running running, Ending ending)
                              running.failure()->message(), id));
         std::move(running).abandon();
         std::fflush(nullptr);
-        ::_exit(exit_failed); // only our end frees the requests that the queue holds
+        std::quick_exit(exit_failed); // only our end frees the requests that the queue holds
     }
     auto stopped = std::move(running).stop();
     if (!stopped) {
@@ -135,6 +135,9 @@ int run(const AddCommand& command)
         if (const auto exit_code = starter.daemonize())
             return *exit_code;
     }
+    if (!command.decorators.empty())
+        return with_backend(command, starter,
+                            [&](auto& backend) { return serve_decorated(command, backend, starter); });
     return with_backend(command, starter, [&](auto& backend) { return serve(command, backend, starter); });
 }
 

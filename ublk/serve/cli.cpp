@@ -10,15 +10,16 @@
 #include <charconv>
 #include <fmt/core.h>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 namespace ublk::serve {
 
 namespace {
 
-constexpr std::array backend_names{std::pair{"null", BackendType::null},
-                                   std::pair{"memory", BackendType::memory},
-                                   std::pair{"file", BackendType::file}};
+constexpr std::array backend_names{
+    std::pair{"null", BackendType::null}, std::pair{"memory", BackendType::memory},
+    std::pair{"file", BackendType::file}, std::pair{"zoned", BackendType::zoned}};
 
 constexpr std::array data_paths{engine::DataPath::copy, engine::DataPath::get_data,
                                 engine::DataPath::user_copy};
@@ -26,7 +27,9 @@ constexpr std::array data_paths{engine::DataPath::copy, engine::DataPath::get_da
 // The line as written; numbers are checked here, not by the parser, so that each complaint names its mend.
 struct Raw {
     std::string type, size, file, json, id;
-    std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path = "copy";
+    std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path;
+    std::string zone_size, zone_capacity, conventional, max_open, max_active;
+    std::vector<std::string> with;
     std::string metrics, log_level = "warning", interval = "1", count = "0";
     bool direct = false, read_only = false, daemon = false, paranoid = false;
 };
@@ -74,6 +77,21 @@ std::optional<Notice> contradiction(const Raw& raw, BackendType type)
             fmt::format("--file '{}' does not go with --type {}: use --type file", raw.file, raw.type));
     if (type != BackendType::file && raw.direct)
         return notice(fmt::format("--direct does not go with --type {}: it is for --type file", raw.type));
+    const bool zoned = type == BackendType::zoned;
+    for (const auto& [option, text] :
+         {std::pair("--zone-size", &raw.zone_size), std::pair("--zone-capacity", &raw.zone_capacity),
+          std::pair("--conventional", &raw.conventional), std::pair("--max-open", &raw.max_open),
+          std::pair("--max-active", &raw.max_active)})
+        if (!zoned && !text->empty())
+            return notice(fmt::format("{} '{}' does not go with --type {}: it is for --type zoned", option,
+                                      *text, raw.type));
+    if (zoned && raw.read_only)
+        return notice("--read-only does not go with --type zoned: leave one out");
+    if (zoned && !raw.data_path.empty() && raw.data_path != "user-copy")
+        return notice(
+            fmt::format("--data-path '{}' does not go with --type zoned: the driver wants user-copy, "
+                        "which is its default",
+                        raw.data_path));
     if (raw.daemon && raw.json == "-")
         return notice("--json - does not go with --daemon: give a file name");
     return std::nullopt;
@@ -115,8 +133,9 @@ std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
     if (*max_io < page || *max_io > most || *max_io % page != 0)
         return Notice{exit_usage,
                       fmt::format("--max-io '{}': give a multiple of 4K from 4K to 32M", raw.max_io)};
+    const std::string usual = add.type == BackendType::zoned ? "user-copy" : "copy";
     const auto* path = std::find_if(data_paths.begin(), data_paths.end(), [&](engine::DataPath one) {
-        return engine::to_string(one) == raw.data_path;
+        return engine::to_string(one) == (raw.data_path.empty() ? usual : raw.data_path);
     });
     if (path == data_paths.end())
         return Notice{exit_usage,
@@ -131,6 +150,52 @@ std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
     add.device.queues = static_cast<std::uint16_t>(*queues);
     add.device.depth = static_cast<std::uint16_t>(*depth);
     add.device.max_io_bytes = static_cast<std::uint32_t>(*max_io);
+    return std::nullopt;
+}
+
+std::optional<Notice> check_zones(AddCommand& add, const Raw& raw)
+{
+    auto& zones = add.zones;
+    for (const auto& [option, text, to] :
+         {std::tuple("--zone-size", &raw.zone_size, &zones.zone_size),
+          std::tuple("--zone-capacity", &raw.zone_capacity, &zones.zone_capacity)}) {
+        if (text->empty())
+            continue;
+        const auto size = bytes(option, *text);
+        if (!size)
+            return size.error();
+        *to = *size;
+    }
+    if (raw.zone_size.empty())
+        zones.zone_size = 4U << 20;
+    std::uint64_t max_open = 0, max_active = 0;
+    for (const auto& [option, text, to] :
+         {std::tuple("--conventional", &raw.conventional, &zones.conventional),
+          std::tuple("--max-open", &raw.max_open, &max_open),
+          std::tuple("--max-active", &raw.max_active, &max_active)}) {
+        const auto count = number(option, text->empty() ? "0" : *text, 0, UINT32_MAX, "a number of zones");
+        if (!count)
+            return count.error();
+        *to = *count;
+    }
+    zones.max_open = static_cast<std::uint32_t>(max_open);
+    zones.max_active = static_cast<std::uint32_t>(max_active);
+    zones.size = add.size;
+    zones.block_size = add.block_size;
+    add.device.zoned = true;
+    if (const auto wrong = backends::objection(zones))
+        return Notice{exit_usage, fmt::format("--type zoned: {}", *wrong)};
+    return std::nullopt;
+}
+
+std::optional<Notice> check_decorators(AddCommand& add, const Raw& raw)
+{
+    for (const auto& text : raw.with) {
+        auto decorator = parse_decorator(text, add.block_size);
+        if (!decorator)
+            return Notice{exit_usage, fmt::format("--with '{}': {}", text, decorator.error())};
+        add.decorators.push_back(std::move(*decorator));
+    }
     return std::nullopt;
 }
 
@@ -170,7 +235,7 @@ std::expected<Command, Notice> check_add(const Raw& raw)
     const auto* type = std::find_if(backend_names.begin(), backend_names.end(),
                                     [&](const auto& row) { return raw.type == row.first; });
     if (type == backend_names.end())
-        return wrong(fmt::format("--type '{}': give null, memory or file", raw.type));
+        return wrong(fmt::format("--type '{}': give null, memory, file or zoned", raw.type));
     add.type = type->second;
     if (auto notice = contradiction(raw, add.type))
         return std::unexpected(std::move(*notice));
@@ -183,6 +248,11 @@ std::expected<Command, Notice> check_add(const Raw& raw)
     if (auto notice = check_size(add, raw))
         return std::unexpected(std::move(*notice));
     if (auto notice = check_device(add, raw))
+        return std::unexpected(std::move(*notice));
+    if (add.type == BackendType::zoned)
+        if (auto notice = check_zones(add, raw))
+            return std::unexpected(std::move(*notice));
+    if (auto notice = check_decorators(add, raw))
         return std::unexpected(std::move(*notice));
     if (auto notice = check_watch(add, raw))
         return std::unexpected(std::move(*notice));
@@ -209,7 +279,7 @@ std::expected<Command, Notice> with_id(const Raw& raw)
 
 void describe_add(CLI::App& add, Raw& raw)
 {
-    add.add_option("--type", raw.type, "What is behind it: null, memory or file")->required();
+    add.add_option("--type", raw.type, "What is behind it: null, memory, file or zoned")->required();
     add.add_option("--size", raw.size, "Size, with K, M, G, T or P; default 256M, or all of the file");
     add.add_option("--file", raw.file, "File or block device to serve");
     add.add_option("--queues", raw.queues, "Queues, each with a thread; the kernel gives at most one per CPU")
@@ -221,8 +291,12 @@ void describe_add(CLI::App& add, Raw& raw)
         ->capture_default_str();
     add.add_option("--data-path", raw.data_path,
                    "How payload travels: copy (by the driver), get-data (by the driver, when asked), "
-                   "user-copy (by the server)")
-        ->capture_default_str();
+                   "user-copy (by the server); default copy, of a zoned device user-copy");
+    add.add_option("--zone-size", raw.zone_size, "Size of a zone, a power of two; default 4M");
+    add.add_option("--zone-capacity", raw.zone_capacity, "How much of a zone can be written; default all");
+    add.add_option("--conventional", raw.conventional, "So many zones, from the first on, are conventional");
+    add.add_option("--max-open", raw.max_open, "Zones that may be open; default any number");
+    add.add_option("--max-active", raw.max_active, "Zones that may be open or closed; default any number");
     add.add_option("--json", raw.json, "Write what was made to this file; - for standard output");
     add.add_option(
         "--metrics", raw.metrics,
@@ -235,6 +309,10 @@ void describe_add(CLI::App& add, Raw& raw)
         ->capture_default_str();
     add.add_flag("--paranoid", raw.paranoid,
                  "Check every request and every step of a queue against the rules");
+    add.add_option("--with", raw.with, "Put a decorator around it: NAME:KEY=VALUE,...; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
+    add.footer(decorator_help());
     add.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");
     add.add_flag("--read-only", raw.read_only, "Refuse writes");
     add.add_flag("--daemon", raw.daemon, "Return when the disk is there, and serve in the background");

@@ -1,8 +1,10 @@
 // The command line of ublk-serve, checked: what comes out can be carried out as far as the line can tell.
 #pragma once
 
+#include "ublk/backends/zoned.hpp"
 #include "ublk/engine/device.hpp"
 #include "ublk/observe/log.hpp"
+#include "ublk/serve/decorators.hpp"
 
 #include <cstdint>
 #include <expected>
@@ -20,7 +22,7 @@ enum Exit : int {
     exit_impossible = 3, // not on this machine: no driver, no permission
 };
 
-enum class BackendType : std::uint8_t { null, memory, file };
+enum class BackendType : std::uint8_t { null, memory, file, zoned };
 
 struct AddCommand {
     BackendType type = BackendType::memory;
@@ -35,6 +37,8 @@ struct AddCommand {
     bool paranoid = false;
     observe::Level log_level = observe::Level::warning;
     engine::DeviceOptions device;
+    backends::ZonedOptions zones;             // of a zoned device; size and block size as above
+    std::vector<DecoratorRequest> decorators; // the first is the outermost
 };
 struct ListCommand {
     std::string json;

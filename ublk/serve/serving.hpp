@@ -4,11 +4,13 @@
 #include "ublk/backends/file.hpp"
 #include "ublk/backends/memory.hpp"
 #include "ublk/backends/null.hpp"
+#include "ublk/backends/zoned.hpp"
 #include "ublk/engine/device.hpp"
 #include "ublk/engine/parameters.hpp"
 #include "ublk/serve/commands.hpp"
 #include "ublk/serve/daemon.hpp"
 #include "ublk/serve/observing.hpp"
+#include "ublk/serve/recording.hpp"
 
 namespace ublk::serve {
 
@@ -52,6 +54,22 @@ int serve(const AddCommand& command, B& backend, Starter& starter)
     return serve_until_end(std::move(*running), signals->get());
 }
 
+// The same behind the decorators of the command.
+template <engine::Backend B>
+int serve_decorated(const AddCommand& command, B& backend, Starter& starter)
+{
+    const auto recordings = Recordings::open(command.decorators, command.device.queues);
+    if (!recordings)
+        return starter.failed(exit_failed, recordings.error().message());
+    backends::Decorated decorated(backend, (*recordings)->decorators());
+    const int code = serve(command, decorated, starter);
+    if (const auto saved = (*recordings)->save(); !saved) {
+        complain(saved.error().message());
+        return code != exit_ok ? code : exit_failed;
+    }
+    return code;
+}
+
 // Opens the backend that was asked for and calls `then` with it; the exit code of `then`, or of the failure.
 template <typename Then>
 int with_backend(const AddCommand& command, Starter& starter, Then then)
@@ -72,6 +90,8 @@ int with_backend(const AddCommand& command, Starter& starter, Then then)
                                             .block_size = command.block_size,
                                             .direct = command.direct,
                                             .read_only = command.read_only}));
+    case BackendType::zoned:
+        return opened(backends::Zoned::create(command.zones));
     }
     return exit_usage;
 }

@@ -5,11 +5,8 @@
 #include "ublk/serve/broken/fault.hpp"
 
 #include <algorithm>
-#include <csignal>
-#include <cstdlib>
 #include <mutex>
 #include <optional>
-#include <unistd.h>
 #include <vector>
 
 namespace ublk::serve::broken {
@@ -32,12 +29,6 @@ class BrokenBackend {
     {
         using enum uapi::IoOp;
         const std::scoped_lock lock(mutex_);
-        if (++requests_ == fatal_request) {
-            if (fault_ == Fault::crash)
-                ::raise(SIGSEGV);
-            if (fault_ == Fault::exit_early)
-                ::_exit(0);
-        }
         std::int32_t result = 0;
         switch (io.op) {
         case read:
@@ -65,7 +56,6 @@ class BrokenBackend {
 
   private:
     static constexpr std::size_t page = 4096, large = 32 * 1024;
-    static constexpr std::uint64_t fatal_request = 300;
     static constexpr std::uint32_t page_sectors = page >> uapi::sector_shift;
 
     static bool now_and_then(std::uint64_t& count) { return ++count % 40 == 0; }
@@ -191,7 +181,7 @@ class BrokenBackend {
     B& honest_;
     Fault fault_;
     std::mutex mutex_;
-    std::uint64_t requests_ = 0, reads_ = 0, writes_ = 0;
+    std::uint64_t reads_ = 0, writes_ = 0;
     std::optional<engine::Io> last_read_, old_write_, late_;
     std::vector<std::byte> old_, late_data_;
 };

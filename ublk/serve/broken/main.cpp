@@ -29,6 +29,17 @@ void take_sigterm(void (*handler)(int))
     }).detach();
 }
 
+// Faults that are a decorator.
+std::optional<ublk::backends::CrashOptions> sudden_end(Fault fault)
+{
+    constexpr ublk::backends::Selection request_300{.after = 299, .first = 1};
+    if (fault == Fault::crash)
+        return ublk::backends::CrashOptions{.which = request_300, .signal = SIGSEGV};
+    if (fault == Fault::exit_early)
+        return ublk::backends::CrashOptions{.which = request_300, .signal = 0};
+    return std::nullopt;
+}
+
 int serve_broken(AddCommand command, Fault fault)
 {
     if (fault == Fault::ignore_read_only)
@@ -39,6 +50,10 @@ int serve_broken(AddCommand command, Fault fault)
         take_sigterm([](int) {});
     Starter starter;
     const int code = with_backend(command, starter, [&](auto& honest) {
+        if (const auto end = sudden_end(fault)) {
+            ublk::backends::With doomed(honest, *end);
+            return serve(command, doomed, starter);
+        }
         broken::BrokenBackend backend(honest, fault);
         return fault == Fault::forget_tag ? serve<broken::ForgetfulQueue>(command, backend, starter)
                                           : serve(command, backend, starter);

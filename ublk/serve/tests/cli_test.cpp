@@ -69,6 +69,23 @@ TEST(CommandLine, TakesADeviceIdWhereOneIsNeeded)
     EXPECT_EQ(std::get<ListCommand>(*parse_line("list --json -")).json, "-");
 }
 
+TEST(CommandLine, MakesAZonedDevice)
+{
+    const auto add = added("add --type zoned --size 64M --zone-size 1M --zone-capacity 768K --conventional 2 "
+                           "--max-open 8 --max-active 12");
+    EXPECT_EQ(add.zones.size, 64U << 20);
+    EXPECT_EQ(add.zones.zone_size, 1U << 20);
+    EXPECT_EQ(add.zones.zone_capacity, 768U << 10);
+    EXPECT_EQ(add.zones.conventional, 2U);
+    EXPECT_EQ(add.zones.max_open, 8U);
+    EXPECT_EQ(add.zones.max_active, 12U);
+    EXPECT_TRUE(add.device.zoned);
+    EXPECT_EQ(add.device.data_path, engine::DataPath::user_copy);
+    EXPECT_EQ(added("add --type zoned").zones.zone_size, 4U << 20);
+    EXPECT_FALSE(added("add --type memory").device.zoned);
+    EXPECT_EQ(added("add --type memory").device.data_path, engine::DataPath::copy);
+}
+
 struct WrongLine {
     const char* line;
     const char* named; // what the complaint must name
@@ -115,6 +132,19 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         {"add --type memory --log-level loud", "--log-level 'loud'"},
         {"top --interval 0", "--interval '0'"},
         {"top --count -1", "--count"},
+        {"add --type memory --zone-size 1M", "--zone-size '1M'"},
+        {"add --type file --file disk.img --max-open 1", "--max-open '1'"},
+        {"add --type zoned --zone-size 3M", "power of two"},
+        {"add --type zoned --zone-size much", "--zone-size 'much'"},
+        {"add --type zoned --zone-size 0", "power of two"},
+        {"add --type zoned --size 5M --zone-size 2M", "multiple of the zone size"},
+        {"add --type zoned --max-open x", "--max-open 'x'"},
+        {"add --type zoned --max-open 4294967297", "--max-open '4294967297'"}, // 1 in 32 bits
+        {"add --type zoned --max-open 65", "65 open"},
+        {"add --type zoned --max-open 3 --max-active 2", "3 open"},
+        {"add --type zoned --conventional 64", "64 conventional"},
+        {"add --type zoned --data-path copy", "--data-path 'copy'"},
+        {"add --type zoned --read-only", "--read-only"},
         {"info", "ID"},
         {"stop one", "'one'"},
         {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits
