@@ -34,7 +34,7 @@ constexpr std::size_t latency_slot(uapi::IoOp op)
     return slot < 2 ? slot : 2;
 }
 
-// Only counters, so that two copies can be subtracted. Written by the queue's thread alone, with bump().
+// Only counters, so that two copies can be subtracted. Written by one thread, with bump().
 struct alignas(128) QueueMetrics {
     template <typename T>
     using PerOp = std::array<T, op_names.size()>;
@@ -73,12 +73,13 @@ struct Snapshot {
 
 class Metrics {
   public:
-    // Zeroes, in this process's memory. Error: positive errno of mmap.
-    static std::expected<Metrics, int> create(const DeviceDescription& device, std::uint16_t queues);
+    // Zeroes, in this process's memory. `threads` is of each queue. Error: positive errno of mmap.
+    static std::expected<Metrics, int> create(const DeviceDescription& device, std::uint16_t queues,
+                                              std::uint16_t threads = 1);
     // In a file at `path`, replacing what was there; it is removed when the Metrics goes. Error: positive
     // errno.
     static std::expected<Metrics, int> create_file(const std::string& path, const DeviceDescription& device,
-                                                   std::uint16_t queues);
+                                                   std::uint16_t queues, std::uint16_t threads = 1);
     // What such a file holds. Errors: those of open() and read(); ESRCH if its server is gone; EBADMSG if it
     // is no such file, or of another version.
     static std::expected<Snapshot, int> read_file(const std::string& path);
@@ -87,12 +88,14 @@ class Metrics {
     Metrics& operator=(Metrics&& other) noexcept;
     ~Metrics();
 
-    std::span<QueueMetrics> queues() const; // each for one thread
-    Snapshot snapshot() const;              // from any thread
+    // For that thread of the queue alone; both are below what was created.
+    QueueMetrics& of(std::uint16_t queue, std::uint16_t thread = 0) const;
+    Snapshot snapshot() const; // from any thread
 
   private:
     Metrics() = default;
-    static std::expected<Metrics, int> map(int fd, const DeviceDescription& device, std::uint16_t queues);
+    static std::expected<Metrics, int> map(int fd, const DeviceDescription& device, std::uint16_t queues,
+                                           std::uint16_t threads);
 
     std::byte* base_ = nullptr;
     std::size_t bytes_ = 0;

@@ -20,6 +20,7 @@ struct alignas(alignof(QueueMetrics)) Head {
     std::uint32_t version = 1;
     std::uint32_t queue_bytes = sizeof(QueueMetrics);
     std::uint32_t queues = 0;
+    std::uint32_t threads = 0; // of each queue
     std::uint32_t device = 0;
     std::uint32_t depth = 0;
     std::int32_t pid = 0;
@@ -28,9 +29,12 @@ struct alignas(alignof(QueueMetrics)) Head {
     std::array<char, 32> backend{};
 };
 
-std::size_t bytes_for(std::size_t queues)
+constexpr std::size_t most_parts = std::size_t{uapi::max_nr_queues} * uapi::max_queue_depth;
+
+// A part belongs to one thread of one queue.
+std::size_t bytes_for(std::size_t parts)
 {
-    return sizeof(Head) + queues * sizeof(QueueMetrics);
+    return sizeof(Head) + parts * sizeof(QueueMetrics);
 }
 
 std::unexpected<int> failed()
@@ -61,6 +65,19 @@ DeviceDescription description(const Head& head)
             .backend = std::string(head.backend.data(), ::strnlen(head.backend.data(), head.backend.size()))};
 }
 
+const Head& head_of(const std::byte* base)
+{
+    return *std::launder(reinterpret_cast<const Head*>(base)); // NOLINT
+}
+
+Snapshot snapshot_of(const Head& head, std::span<const QueueMetrics> parts)
+{
+    Snapshot snapshot{description(head), std::vector<QueueMetrics>(head.queues)};
+    for (std::size_t part = 0; part < parts.size(); ++part)
+        snapshot.queues[part / head.threads] += parts[part];
+    return snapshot;
+}
+
 struct File {
     explicit File(int number) : fd(number) {}
     File(const File&) = delete;
@@ -79,7 +96,7 @@ std::expected<std::vector<std::byte>, int> read_all(int fd)
     if (::fstat(fd, &about) != 0)
         return failed();
     const auto size = static_cast<std::size_t>(about.st_size);
-    if (!S_ISREG(about.st_mode) || size < sizeof(Head) || size > bytes_for(uapi::max_nr_queues))
+    if (!S_ISREG(about.st_mode) || size < sizeof(Head) || size > bytes_for(most_parts))
         return std::unexpected(EBADMSG);
     std::vector<std::byte> bytes(size);
     std::size_t have = 0;
@@ -96,10 +113,12 @@ std::expected<std::vector<std::byte>, int> read_all(int fd)
 
 } // namespace
 
-std::expected<Metrics, int> Metrics::map(int fd, const DeviceDescription& device, std::uint16_t queues)
+std::expected<Metrics, int> Metrics::map(int fd, const DeviceDescription& device, std::uint16_t queues,
+                                         std::uint16_t threads)
 {
     Metrics metrics;
-    const std::size_t bytes = bytes_for(queues);
+    const std::size_t parts = std::size_t{queues} * threads;
+    const std::size_t bytes = bytes_for(parts);
     void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                         fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
@@ -108,25 +127,27 @@ std::expected<Metrics, int> Metrics::map(int fd, const DeviceDescription& device
     metrics.bytes_ = bytes;
     auto* head = new (base) Head;
     head->queues = queues;
+    head->threads = threads;
     head->device = device.device;
     head->depth = device.depth;
     head->pid = device.pid;
     head->size = device.size;
     head->timed = device.timed ? 1 : 0;
     device.backend.copy(head->backend.data(), head->backend.size() - 1);
-    for (std::size_t queue = 0; queue < queues; ++queue)
-        new (metrics.base_ + sizeof(Head) + queue * sizeof(QueueMetrics)) QueueMetrics;
+    for (std::size_t part = 0; part < parts; ++part)
+        new (metrics.base_ + sizeof(Head) + part * sizeof(QueueMetrics)) QueueMetrics;
     return metrics;
 }
 
-std::expected<Metrics, int> Metrics::create(const DeviceDescription& device, std::uint16_t queues)
+std::expected<Metrics, int> Metrics::create(const DeviceDescription& device, std::uint16_t queues,
+                                            std::uint16_t threads)
 {
-    return map(-1, device, queues);
+    return map(-1, device, queues, threads);
 }
 
 // The file gets its name when it is whole and locked: whoever finds it finds it so.
 std::expected<Metrics, int> Metrics::create_file(const std::string& path, const DeviceDescription& device,
-                                                 std::uint16_t queues)
+                                                 std::uint16_t queues, std::uint16_t threads)
 {
     std::string draft = path + ".XXXXXX";
     const int fd = ::mkostemp(draft.data(), O_CLOEXEC);
@@ -138,9 +159,9 @@ std::expected<Metrics, int> Metrics::create_file(const std::string& path, const 
         return std::unexpected(code);
     };
     if (::flock(fd, LOCK_EX | LOCK_NB) != 0 || ::fchmod(fd, 0644) != 0 ||
-        ::ftruncate(fd, static_cast<off_t>(bytes_for(queues))) != 0)
+        ::ftruncate(fd, static_cast<off_t>(bytes_for(std::size_t{queues} * threads))) != 0)
         return give_up(errno);
-    auto metrics = map(fd, device, queues);
+    auto metrics = map(fd, device, queues, threads);
     if (!metrics)
         return give_up(metrics.error());
     if (::rename(draft.c_str(), path.c_str()) != 0)
@@ -164,11 +185,12 @@ std::expected<Snapshot, int> Metrics::read_file(const std::string& path)
     const Head ours;
     std::memcpy(&head, bytes->data(), sizeof(head));
     if (head.magic != ours.magic || head.version != ours.version || head.queue_bytes != ours.queue_bytes ||
-        head.queues > uapi::max_nr_queues || bytes->size() != bytes_for(head.queues))
+        head.queues > uapi::max_nr_queues || head.threads > uapi::max_queue_depth || head.threads == 0 ||
+        bytes->size() != bytes_for(std::size_t{head.queues} * head.threads))
         return std::unexpected(EBADMSG);
-    Snapshot snapshot{description(head), std::vector<QueueMetrics>(head.queues)};
-    std::memcpy(snapshot.queues.data(), bytes->data() + sizeof(head), bytes->size() - sizeof(head));
-    return snapshot;
+    std::vector<QueueMetrics> parts(std::size_t{head.queues} * head.threads);
+    std::memcpy(parts.data(), bytes->data() + sizeof(head), bytes->size() - sizeof(head));
+    return snapshot_of(head, parts);
 }
 
 Metrics::Metrics(Metrics&& other) noexcept
@@ -198,18 +220,21 @@ Metrics::~Metrics()
         ::close(fd_);
 }
 
-std::span<QueueMetrics> Metrics::queues() const
+QueueMetrics& Metrics::of(std::uint16_t queue, std::uint16_t thread) const
 {
-    const auto* head = std::launder(reinterpret_cast<const Head*>(base_));                      // NOLINT
-    return {std::launder(reinterpret_cast<QueueMetrics*>(base_ + sizeof(Head))), head->queues}; // NOLINT
+    const std::size_t part = std::size_t{queue} * head_of(base_).threads + thread;
+    return *std::launder(
+        reinterpret_cast<QueueMetrics*>(base_ + sizeof(Head) + part * sizeof(QueueMetrics))); // NOLINT
 }
 
 Snapshot Metrics::snapshot() const
 {
-    Snapshot snapshot{description(*std::launder(reinterpret_cast<const Head*>(base_))), {}}; // NOLINT
-    for (const auto& queue : queues())
-        snapshot.queues.push_back(copy_of(queue));
-    return snapshot;
+    const Head& head = head_of(base_);
+    std::vector<QueueMetrics> parts;
+    for (std::uint16_t queue = 0; queue < head.queues; ++queue)
+        for (std::uint16_t thread = 0; thread < head.threads; ++thread)
+            parts.push_back(copy_of(of(queue, thread)));
+    return snapshot_of(head, parts);
 }
 
 } // namespace ublk::observe

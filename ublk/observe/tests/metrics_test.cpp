@@ -46,19 +46,33 @@ TEST(Metrics, CountEachOperationInItsSlot)
     EXPECT_EQ(latency_names[latency_slot(IoOp::flush)], "other");
 }
 
-TEST(Metrics, GiveEachQueueCacheLinesOfItsOwn)
+TEST(Metrics, GiveEachThreadCacheLinesOfItsOwn)
 {
-    const auto metrics = Metrics::create(a_device(), 3);
+    const auto metrics = Metrics::create(a_device(), 3, 2);
     ASSERT_TRUE(metrics.has_value());
     constexpr std::uintptr_t pair_of_lines = 128; // what a CPU fetches at once
     std::uintptr_t end = 0;
-    for (auto& queue : metrics->queues()) {
-        const auto begin = reinterpret_cast<std::uintptr_t>(&queue);
+    for (std::uint16_t part = 0; part < 6; ++part) {
+        auto& counters = metrics->of(part / 2, part % 2);
+        const auto begin = reinterpret_cast<std::uintptr_t>(&counters);
         EXPECT_EQ(begin % pair_of_lines, 0U);
         EXPECT_GE(begin, end);
-        end = begin + sizeof(queue);
+        end = begin + sizeof(counters);
         EXPECT_EQ(end % pair_of_lines, 0U);
     }
+}
+
+TEST(Metrics, OfTheThreadsOfAQueueAreAddedUp)
+{
+    const auto metrics = Metrics::create(a_device(), 2, 3);
+    ASSERT_TRUE(metrics.has_value());
+    bump(metrics->of(0, 2).requests[0], 1);
+    bump(metrics->of(1, 0).requests[0], 10);
+    bump(metrics->of(1, 2).requests[0], 100);
+    const auto snapshot = metrics->snapshot();
+    ASSERT_EQ(snapshot.queues.size(), 2U);
+    EXPECT_EQ(snapshot.queues[0].requests[0], 1U);
+    EXPECT_EQ(snapshot.queues[1].requests[0], 110U);
 }
 
 TEST(Metrics, AreReadWhileTheyAreCounted)
@@ -67,7 +81,7 @@ TEST(Metrics, AreReadWhileTheyAreCounted)
     ASSERT_TRUE(metrics.has_value());
     constexpr std::uint64_t rounds = 100000;
     std::jthread writer([&] {
-        QueueMetrics& queue = metrics->queues()[0];
+        QueueMetrics& queue = metrics->of(0);
         for (std::uint64_t i = 0; i < rounds; ++i)
             bump(queue.requests[0], 1);
     });
@@ -84,13 +98,13 @@ TEST(Metrics, AddUpAndSubtract)
 {
     const auto metrics = Metrics::create(a_device(), 2);
     ASSERT_TRUE(metrics.has_value());
-    metrics->queues()[0].requests[1] = 5;
-    metrics->queues()[1].requests[1] = 7;
-    metrics->queues()[1].latency[0].add(100);
+    metrics->of(0).requests[1] = 5;
+    metrics->of(1).requests[1] = 7;
+    metrics->of(1).latency[0].add(100);
     const auto before = metrics->snapshot().total();
     EXPECT_EQ(before.requests[1], 12U);
     EXPECT_EQ(before.latency[0].sum, 100U);
-    metrics->queues()[0].requests[1] = 25;
+    metrics->of(0).requests[1] = 25;
     const auto between = metrics->snapshot().total() - before;
     EXPECT_EQ(between.requests[1], 20U);
     EXPECT_EQ(between.latency[0].count(), 0U);
@@ -100,7 +114,7 @@ TEST(Metrics, AreWrittenAsJson)
 {
     const auto metrics = Metrics::create(a_device(), 2);
     ASSERT_TRUE(metrics.has_value());
-    QueueMetrics& queue = metrics->queues()[1];
+    QueueMetrics& queue = metrics->of(1);
     queue.requests[0] = 3;
     queue.bytes[0] = 4096;
     queue.errors[1] = 1;
@@ -136,7 +150,7 @@ TEST_F(MetricsFile, ShowsAnotherProcessWhatIsCounted)
 {
     const auto metrics = Metrics::create_file(path_, a_device(), 2);
     ASSERT_TRUE(metrics.has_value());
-    bump(metrics->queues()[1].bytes[2], 11);
+    bump(metrics->of(1).bytes[2], 11);
     const auto seen = Metrics::read_file(path_);
     ASSERT_TRUE(seen.has_value()) << seen.error();
     EXPECT_EQ(seen->device.device, 7U);
@@ -193,6 +207,8 @@ TEST_F(MetricsFile, ThatIsNoneIsRefused)
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(16).write("\3\0\0\0", 4); }), EBADMSG) << "three queues";
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(16).write("\xff\xff\xff\xff", 4); }), EBADMSG);
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(16).write("\2\0\0\0", 4); }), 0);
+    EXPECT_EQ(corrupt([](auto& file) { file.seekp(20).write("\0", 1); }), EBADMSG) << "no threads";
+    EXPECT_EQ(corrupt([](auto& file) { file.seekp(20).write("\1", 1); }), 0);
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(8).write("\2", 1); }), EBADMSG) << "version";
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(8).write("\1", 1); }), 0);
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(0).write("U", 1); }), EBADMSG) << "magic";
