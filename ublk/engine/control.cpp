@@ -5,6 +5,7 @@
 #include <bit>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 
@@ -15,6 +16,39 @@ namespace {
 std::uint64_t address(const void* pointer)
 {
     return std::bit_cast<std::uintptr_t>(pointer);
+}
+
+// A command whose buffer begins with the path of the device's node, as an unprivileged device demands.
+class PathCommand {
+  public:
+    explicit PathCommand(const uapi::CtrlCmd& plain) : command_(plain)
+    {
+        const std::string path = wire::char_path(plain.dev_id);
+        buffer_.resize(path.size() + plain.len);
+        std::memcpy(buffer_.data(), path.data(), path.size());
+        if (plain.len > 0)
+            std::memcpy(buffer_.data() + path.size(), std::bit_cast<const void*>(plain.addr), plain.len);
+        command_.addr = address(buffer_.data());
+        command_.len = static_cast<std::uint16_t>(buffer_.size());
+        command_.dev_path_len = static_cast<std::uint16_t>(path.size());
+    }
+
+    const uapi::CtrlCmd& command() const { return command_; }
+    // What the driver wrote goes to where the plain command wanted it.
+    void answer(const uapi::CtrlCmd& plain) const
+    {
+        std::memcpy(std::bit_cast<void*>(plain.addr), buffer_.data() + command_.dev_path_len, plain.len);
+    }
+
+  private:
+    uapi::CtrlCmd command_;
+    std::vector<std::byte> buffer_;
+};
+
+bool is_answered(uapi::CtrlNr nr)
+{
+    using enum uapi::CtrlNr;
+    return nr == get_dev_info || nr == get_params || nr == get_queue_affinity;
 }
 
 } // namespace
@@ -33,14 +67,27 @@ Result<Control> Control::open()
 Result<void> Control::call(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
                            int interrupt_fd)
 {
-    const std::int32_t res = interrupt_fd < 0 ? wire::control(ring_, node_.get(), uapi::opcode(nr), command)
-                                              : call_interruptible(nr, command, interrupt_fd);
+    std::int32_t res = 0;
+    if (by_path_.contains(command.dev_id)) {
+        const PathCommand carried(command);
+        res = send(nr, carried.command(), interrupt_fd);
+        if (res >= 0 && is_answered(nr))
+            carried.answer(command);
+    } else {
+        res = send(nr, command, interrupt_fd);
+    }
     if (res >= 0)
         return {};
     std::optional<std::uint32_t> device;
     if (command.dev_id != uapi::no_dev_id)
         device = command.dev_id;
     return std::unexpected(make_error(std::string(name), -res, device));
+}
+
+std::int32_t Control::send(uapi::CtrlNr nr, const uapi::CtrlCmd& command, int interrupt_fd)
+{
+    return interrupt_fd < 0 ? wire::control(ring_, node_.get(), uapi::opcode(nr), command)
+                            : call_interruptible(nr, command, interrupt_fd);
 }
 
 // Sends the command, and cancels it once interrupt_fd is readable; its own answer is awaited either way.
@@ -95,8 +142,11 @@ Result<uapi::DevInfo> Control::add(const uapi::DevInfo& wanted)
 {
     uapi::DevInfo info = wanted;
     const uapi::CtrlCmd command{.dev_id = wanted.dev_id, .len = sizeof(info), .addr = address(&info)};
+    by_path_.erase(wanted.dev_id); // there is no node yet
     if (auto done = call("ADD_DEV", uapi::CtrlNr::add_dev, command); !done)
         return std::unexpected(std::move(done.error()));
+    if (uapi::Features::from_raw(info.flags).has(uapi::Feature::unprivileged_dev))
+        by_path_.insert(info.dev_id);
     return info;
 }
 
@@ -104,7 +154,15 @@ Result<uapi::DevInfo> Control::info(std::uint32_t device)
 {
     uapi::DevInfo info;
     const uapi::CtrlCmd command{.dev_id = device, .len = sizeof(info), .addr = address(&info)};
-    if (auto done = call("GET_DEV_INFO", uapi::CtrlNr::get_dev_info, command); !done)
+    auto done = call("GET_DEV_INFO", uapi::CtrlNr::get_dev_info, command);
+    // EINVAL: an unprivileged device. EPERM: we are not root, and it may be one.
+    if (!done && (done.error().code == EINVAL || done.error().code == EPERM) && !by_path_.contains(device)) {
+        by_path_.insert(device);
+        done = call("GET_DEV_INFO", uapi::CtrlNr::get_dev_info, command);
+        if (!done)
+            by_path_.erase(device);
+    }
+    if (!done)
         return std::unexpected(std::move(done.error()));
     return info;
 }

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string_view>
 #include <sys/types.h>
 #include <vector>
@@ -28,7 +29,9 @@ class Control {
     // Adds the device and returns what the driver made of `wanted`: it clamps queues and buffer size, drops
     // unknown flags, and chooses the id if that is no_dev_id. Error: EEXIST, the id is in use.
     Result<uapi::DevInfo> add(const uapi::DevInfo& wanted);
-    Result<uapi::DevInfo> info(std::uint32_t device); // ENODEV: no such device
+    // Error: ENODEV, no such device. Of an unprivileged device that others added, ask this first: commands
+    // for it have to carry the path of its node, which is found out here, and by add().
+    Result<uapi::DevInfo> info(std::uint32_t device);
     Result<uapi::Params> params(std::uint32_t device);
     Result<void> set_params(std::uint32_t device, const uapi::Params& params); // EACCES: it runs
     Result<CpuMask> affinity(std::uint32_t device, std::uint16_t queue);
@@ -47,8 +50,11 @@ class Control {
                       int interrupt_fd = -1);
     std::int32_t call_interruptible(uapi::CtrlNr nr, const uapi::CtrlCmd& command, int interrupt_fd);
 
+    std::int32_t send(uapi::CtrlNr nr, const uapi::CtrlCmd& command, int interrupt_fd);
+
     wire::Fd node_;
     wire::Ring ring_;
+    std::set<std::uint32_t> by_path_; // unprivileged devices
 };
 
 } // namespace ublk::engine

@@ -35,6 +35,29 @@ Result<wire::Fd> open_when_there(const std::string& path, int flags)
     }
 }
 
+namespace {
+
+// udev gives the nodes of an unprivileged device to its owner a moment after the driver announced them. Until
+// then no command for it is allowed.
+Result<void> wait_for_access(const std::string& path)
+{
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::milliseconds pause(2);
+    const auto deadline = Clock::now() + std::chrono::seconds(10);
+    while (::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) != 0) {
+        if (Clock::now() >= deadline) {
+            Error error = make_error("open " + path, errno);
+            error.hint =
+                "nothing gave the node to its owner: install the udev rule that comes with ublk-serve";
+            return std::unexpected(std::move(error));
+        }
+        std::this_thread::sleep_for(pause);
+    }
+    return {};
+}
+
+} // namespace
+
 DeviceClaim::DeviceClaim(DeviceClaim&& other) noexcept
     : control_(std::exchange(other.control_, nullptr)), info_(other.info_)
 {
@@ -68,6 +91,8 @@ Result<Created> Created::add(Control& control, const DeviceOptions& options)
     uapi::Features needed = needed_features(options.data_path);
     if (options.zoned)
         needed = needed | uapi::Feature::zoned;
+    if (options.unprivileged)
+        needed = needed | uapi::Feature::unprivileged_dev;
     wanted.flags = (uapi::Features(uapi::Feature::cmd_ioctl_encode) | needed).raw();
     auto info = control.add(wanted);
     if (!info)
@@ -80,6 +105,9 @@ Result<Created> Created::add(Control& control, const DeviceOptions& options)
                      ": use copy";
         return std::unexpected(std::move(error));
     }
+    if (options.unprivileged)
+        if (auto allowed = wait_for_access(wire::char_path(info->dev_id)); !allowed)
+            return std::unexpected(std::move(allowed.error()));
     return Created(std::move(claim), options.data_path);
 }
 

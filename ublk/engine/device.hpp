@@ -32,6 +32,8 @@ struct DeviceOptions {
     std::uint32_t max_io_bytes = 512 * 1024; // of one request; a buffer of this size belongs to each tag
     DataPath data_path = DataPath::copy;
     bool zoned = false; // a zoned device (UBLK_F_ZONED): its parameters must have zones; not with copy
+    // Belongs to who adds it, who need not be root (UBLK_F_UNPRIVILEGED_DEV); not with user_copy.
+    bool unprivileged = false;
 };
 
 // The right and duty to remove a device. Movable; removes it when destroyed.

@@ -18,7 +18,7 @@ _ublk_serve() {
     *)
         words=$(ublk-serve "$command" --help 2>/dev/null | sed -n 's/^  \(-h,\)\{0,1\}\(--[a-z-]*\).*/\2/p')
         case $command in
-        info | stop | delete)
+        info | stop | delete | owner)
             words="$words $(cd /sys/class/ublk-char 2>/dev/null && for device in ublkc*; do echo "${device#ublkc}"; done)" ;;
         esac ;;
     esac

@@ -31,7 +31,7 @@ struct Raw {
     std::string zone_size, zone_capacity, conventional, max_open, max_active;
     std::vector<std::string> with;
     std::string metrics, log_level = "warning", interval = "1", count = "0";
-    bool direct = false, read_only = false, daemon = false, paranoid = false;
+    bool direct = false, read_only = false, daemon = false, paranoid = false, unprivileged = false;
 };
 
 std::unexpected<Notice> wrong(std::string text)
@@ -92,6 +92,9 @@ std::optional<Notice> contradiction(const Raw& raw, BackendType type)
             fmt::format("--data-path '{}' does not go with --type zoned: the driver wants user-copy, "
                         "which is its default",
                         raw.data_path));
+    if (raw.unprivileged && (zoned || raw.data_path == engine::to_string(engine::DataPath::user_copy)))
+        return notice(
+            "--unprivileged does not go with the data path user-copy, which is root's: use copy or get-data");
     if (raw.daemon && raw.json == "-")
         return notice("--json - does not go with --daemon: give a file name");
     return std::nullopt;
@@ -215,6 +218,7 @@ std::optional<Notice> check_watch(AddCommand& add, const Raw& raw)
         add.metrics = std::move(*address);
     }
     add.paranoid = raw.paranoid;
+    add.device.unprivileged = raw.unprivileged;
     return std::nullopt;
 }
 
@@ -313,6 +317,9 @@ void describe_add(CLI::App& add, Raw& raw)
         ->take_all()
         ->allow_extra_args(false);
     add.footer(decorator_help());
+    add.add_flag(
+        "--unprivileged", raw.unprivileged,
+        "Add a device that belongs to this user, who need not be root; see the manual for the udev rule");
     add.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");
     add.add_flag("--read-only", raw.read_only, "Refuse writes");
     add.add_flag("--daemon", raw.daemon, "Return when the disk is there, and serve in the background");
@@ -345,7 +352,9 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
                     "Write all counters since the start to this file instead, once; - for standard output");
     for (auto* command : {list, info})
         command->add_option("--json", raw.json, "Write to this file; - for standard output");
-    for (auto* command : {info, stop, del})
+    auto* owner =
+        app.add_subcommand("owner", "Print user and group of an unprivileged device, for the udev rule");
+    for (auto* command : {info, stop, del, owner})
         command->add_option("ID", raw.id, "Device id, the N of /dev/ublkbN")->required();
 
     std::reverse(args.begin(), args.end()); // as CLI11 wants its vector
@@ -359,6 +368,8 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
     }
     if (add->parsed())
         return check_add(raw);
+    if (owner->parsed())
+        return with_id<OwnerCommand>(raw);
     if (top->parsed())
         return check_top(raw);
     if (info->parsed())

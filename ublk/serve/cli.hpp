@@ -53,12 +53,17 @@ struct StopCommand {
 struct DeleteCommand {
     std::uint32_t id = 0;
 };
+// For the udev rule: prints user and group of an unprivileged device.
+struct OwnerCommand {
+    std::uint32_t id = 0;
+};
 struct TopCommand {
     unsigned interval = 1;   // seconds between tables
     std::uint64_t count = 0; // tables; 0 for no end
     std::string json;        // one snapshot to there instead
 };
-using Command = std::variant<AddCommand, ListCommand, InfoCommand, StopCommand, DeleteCommand, TopCommand>;
+using Command =
+    std::variant<AddCommand, ListCommand, InfoCommand, StopCommand, DeleteCommand, OwnerCommand, TopCommand>;
 
 // What to print instead of doing anything: help (exit_ok) or what is wrong (exit_usage).
 struct Notice {

@@ -14,6 +14,7 @@ int run(const ListCommand& command);
 int run(const InfoCommand& command);
 int run(const StopCommand& command);
 int run(const DeleteCommand& command);
+int run(const OwnerCommand& command);
 int run(const TopCommand& command);
 
 // exit_impossible if this machine or user cannot serve ublk devices at all, else exit_failed.

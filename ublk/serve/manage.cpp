@@ -101,6 +101,8 @@ int act(std::uint32_t id, const char* done, Result<void> (engine::Control::*acti
     auto control = engine::Control::open();
     if (!control)
         return failed(std::move(control.error()));
+    if (const auto there = control->info(id); !there) // which also finds out how it wants to be addressed
+        return failed(there.error());
     if (auto acted = ((*control).*action)(id); !acted)
         return failed(std::move(acted.error()));
     fmt::print("device {} {}\n", id, done);
@@ -189,6 +191,22 @@ int run(const InfoCommand& command)
         fmt::print("{:<14} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
     if (device->has_server() && !device->server_alive())
         fmt::print("its server is dead: remove the device with ublk-serve delete {}\n", command.id);
+    return exit_ok;
+}
+
+int run(const OwnerCommand& command)
+{
+    auto control = engine::Control::open();
+    if (!control)
+        return failed(std::move(control.error()));
+    const auto info = control->info(command.id);
+    if (!info)
+        return failed(info.error());
+    if (!uapi::Features::from_raw(info->flags).has(uapi::Feature::unprivileged_dev)) {
+        complain(fmt::format("device {} is root's: its nodes stay as they are", command.id));
+        return exit_failed;
+    }
+    fmt::print("{} {}\n", info->owner_uid, info->owner_gid);
     return exit_ok;
 }
 

@@ -15,6 +15,9 @@ int main()
     std::vector<std::byte> back(data.size());
     if (disk.write(512, data) != 0 || disk.read(512, back) != 0 || back != data)
         return 1;
+    const auto metrics = ublk::observe::Metrics::create({.device = 1, .backend = "memory"}, 1);
+    if (!metrics || ublk::observe::to_json(std::vector{metrics->snapshot()}).empty())
+        return 1;
     const auto control = ublk::engine::Control::open();
     std::printf("%s\n", control ? "ublk devices can be served here" : control.error().message().c_str());
     return 0;

@@ -55,6 +55,8 @@ TEST(CommandLine, TakesEveryOption)
     EXPECT_EQ(add.device.data_path, engine::DataPath::user_copy);
     EXPECT_EQ(add.block_size, 4096U);
     EXPECT_TRUE(add.direct && add.read_only && add.daemon);
+    EXPECT_FALSE(add.device.unprivileged);
+    EXPECT_TRUE(added("add --type null --unprivileged").device.unprivileged);
     EXPECT_EQ(add.json, "out.json");
     EXPECT_EQ(add.metrics, "[::1]:9100");
     EXPECT_TRUE(add.paranoid);
@@ -66,6 +68,7 @@ TEST(CommandLine, TakesADeviceIdWhereOneIsNeeded)
     EXPECT_EQ(std::get<InfoCommand>(*parse_line("info 3")).id, 3U);
     EXPECT_EQ(std::get<StopCommand>(*parse_line("stop 0")).id, 0U);
     EXPECT_EQ(std::get<DeleteCommand>(*parse_line("delete 1048575")).id, 1048575U);
+    EXPECT_EQ(std::get<OwnerCommand>(*parse_line("owner 5")).id, 5U);
     EXPECT_EQ(std::get<ListCommand>(*parse_line("list --json -")).json, "-");
 }
 
@@ -130,6 +133,9 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         {"add --type memory --metrics 0.0.0.0:9100", "--metrics '0.0.0.0:9100': other machines"},
         {"add --type memory --metrics 9100", "--metrics '9100': give"},
         {"add --type memory --log-level loud", "--log-level 'loud'"},
+        {"add --type memory --unprivileged --data-path user-copy", "--unprivileged"},
+        {"add --type zoned --unprivileged", "--unprivileged"},
+        {"owner", "ID"},
         {"top --interval 0", "--interval '0'"},
         {"top --count -1", "--count"},
         {"add --type memory --zone-size 1M", "--zone-size '1M'"},
