@@ -1,0 +1,82 @@
+// What can be done to a driver, as values with a text form: "fetch dev=0 queue=0 tag=1 task=0".
+#pragma once
+
+#include "ublk/uapi/features.hpp"
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+
+namespace ublk::model {
+
+enum class Verb : std::uint8_t {
+    // control commands
+    add,
+    del,
+    del_async,
+    get_info,
+    get_params,
+    set_params,
+    start,
+    stop,
+    try_stop,
+    start_recovery,
+    end_recovery,
+    update_size,
+    quiesce,
+    // the server, a process that has ublkcN open; its threads are tasks, each with a ring of its own
+    open,
+    fetch,
+    commit,
+    get_data,
+    unknown_io, // an operation that no kernel has
+    end_task,   // the ring of a task, and the task with it
+    kill,       // the whole process
+    interrupt,  // START_DEV and END_USER_RECOVERY that wait
+    // applications
+    read,  // of one page
+    write, // of one page
+    open_block,
+    close_block,
+    // what the block layer does by itself
+    deliver, // a request that waits goes to a tag
+};
+inline constexpr Verb last_verb = Verb::deliver;
+std::string_view to_string(Verb verb);
+
+// What is given for a pid, parameters, a buffer or a result. Each verb takes some of them.
+enum class Given : std::uint8_t {
+    good,  // the server's pid; parameters that are accepted; a buffer; all bytes
+    wrong, // another process's pid; parameters that are refused; no buffer where one is needed, and one where
+           // none is; -EIO
+    zero,  // pid 0; result 0
+    half,  // result: the first half
+};
+std::string_view to_string(Given given);
+
+// One step of a sequence. Members that the verb does not use stay as they are here.
+struct Command {
+    Verb verb = Verb::get_info;
+    std::uint32_t dev = 0; // the driver's id
+    std::uint16_t queue = 0, tag = 0;
+    std::uint8_t task = 0;               // of the server: 0 or 1
+    Given given = Given::good;           // pid, parameters or buffer
+    Given result = Given::good;          // commit
+    std::uint16_t queues = 1, depth = 1; // add
+    uapi::Features flags{};              // add
+    std::uint64_t value = 0;             // update_size: 512-byte sectors; deliver: the request's token
+
+    bool operator==(const Command&) const = default;
+};
+
+std::string to_string(const Command& command);
+// Error: a sentence that names the word. Empty members are those of Command{}.
+std::expected<Command, std::string> parse_command(std::string_view line);
+
+constexpr bool is_control(Verb verb)
+{
+    return verb <= Verb::quiesce;
+}
+
+} // namespace ublk::model

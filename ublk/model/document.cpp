@@ -1,0 +1,158 @@
+#include "ublk/model/document.hpp"
+
+#include "ublk/model/control_table.hpp"
+#include "ublk/model/step.hpp"
+#include "ublk/model/tags.hpp"
+#include "ublk/model/traits.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace ublk::model {
+
+namespace {
+
+std::string spelled(std::string_view words)
+{
+    std::string text(words);
+    std::ranges::replace(text, '|', '/');
+    return text;
+}
+
+std::string reply_text(const TagReply& reply)
+{
+    switch (reply.kind) {
+    case TagReply::Kind::pending:
+        return "accepted";
+    case TagReply::Kind::answers:
+        return result_text(reply.value);
+    case TagReply::Kind::posts:
+        return fmt::format("the command comes back with {}", result_text(reply.value));
+    case TagReply::Kind::silent:
+        return "";
+    case TagReply::Kind::never:
+        return "does not happen";
+    }
+    return "";
+}
+
+// One cell: "→ armed, accepted"; several rows are told apart by what decides between them.
+std::string cell_text(TagState from, TagEvent event)
+{
+    std::string text;
+    for (const auto& row : tag_table) {
+        if (row.from != from || row.event != event)
+            continue;
+        const auto reply = reply_text(row.reply);
+        const std::string next = row.to == from ? "" : fmt::format("→ {}", to_string(row.to));
+        text += text.empty() ? "" : "; ";
+        if (const auto when = to_string(row.when); !when.empty())
+            text += fmt::format("{}: ", when);
+        text += next.empty() && reply.empty() ? "stays" : next;
+        text += fmt::format("{}{}", !next.empty() && !reply.empty() ? ", " : "", reply);
+    }
+    return text;
+}
+
+std::string tag_section()
+{
+    std::string text = "## Tags\n\n| state |";
+    std::string rule = "\n|---|";
+    for (const auto event : tag_events) {
+        text += fmt::format(" {} |", to_string(event));
+        rule += "---|";
+    }
+    text += rule + "\n";
+    for (const auto state : tag_states) {
+        text += fmt::format("| **{}** |", to_string(state));
+        for (const auto event : tag_events)
+            text += fmt::format(" {} |", cell_text(state, event));
+        text += "\n";
+    }
+    text += "\nThe changes of state alone:\n\n```mermaid\nstateDiagram-v2\n";
+    text += fmt::format("    [*] --> {}\n", to_string(TagState::unfetched));
+    const auto name = [](TagState state) {
+        auto id = std::string(to_string(state));
+        std::erase(id, '-');
+        return id;
+    };
+    for (const auto& row : tag_table) {
+        if (row.from != row.to)
+            text += fmt::format("    {} --> {}: {}{}{}\n", name(row.from), name(row.to), to_string(row.event),
+                                to_string(row.when).empty() ? "" : ", ", to_string(row.when));
+    }
+    return text + "```\n";
+}
+
+std::string reply_text(const ControlReply& reply, Verb verb)
+{
+    switch (reply.kind) {
+    case ControlReply::Kind::answers:
+        return result_text(reply.value);
+    case ControlReply::Kind::unless_open:
+        return fmt::format("0, or {} while ublkbN is open", result_text(reply.value));
+    case ControlReply::Kind::if_closed:
+        return fmt::format("0, or {} while ublkcN is open", result_text(reply.value));
+    case ControlReply::Kind::does:
+        break;
+    }
+    return verb == Verb::del ? "0, after the last close" : "0";
+}
+
+std::string control_section()
+{
+    std::string text = "## Commands\n\n| command | first |";
+    std::string rule = "\n|---|---|";
+    for (const auto each : phases) {
+        text += fmt::format(" {} |", to_string(each));
+        rule += "---|";
+    }
+    text += rule + "\n";
+    for (const auto& row : control_table) {
+        std::string first;
+        if (row.waits)
+            first = "waits until all tags are fetched, or STOP_DEV comes; another pid is -EINVAL";
+        if (!row.since.empty())
+            first =
+                fmt::format("kernels without {}: {}", uapi::to_string(row.since), result_text(-EOPNOTSUPP));
+        if (!row.needs.empty())
+            first += fmt::format("{}without {} {}", first.empty() ? "" : "; ",
+                                 spelled(uapi::to_string(row.needs)), result_text(row.without));
+        text += fmt::format("| `{}` | {} |", to_string(row.verb), first);
+        for (const auto& reply : row.replies)
+            text += fmt::format(" {} |", reply_text(reply, row.verb));
+        text += "\n";
+    }
+    return text;
+}
+
+std::string trait_section()
+{
+    std::string text =
+        "## Older kernels\n\n| kernels | requirement | what they do otherwise |\n|---|---|---|\n";
+    for (const auto& row : trait_table()) {
+        std::string kernels;
+        for (const auto& range : row.kernels) {
+            if (range.before != KernelVersion{})
+                kernels += fmt::format("{}{} to before {}", kernels.empty() ? "" : ", ",
+                                       uapi::to_string(range.from), uapi::to_string(range.before));
+        }
+        text += fmt::format("| {} | {} | {} |\n", kernels, row.requirement, row.what);
+    }
+    return text;
+}
+
+} // namespace
+
+std::string document()
+{
+    return fmt::format("# What the driver has to do\n\n"
+                       "This page is printed from the tables that the model steps by (`make model-page`); a "
+                       "test holds the two "
+                       "equal. It\nis Linux {}; what older kernels do otherwise is at the end. `ublkcheck "
+                       "lockstep` holds the "
+                       "model against kernels.\n\n{}\n{}\n{}",
+                       uapi::to_string(reference_version), tag_section(), control_section(), trait_section());
+}
+
+} // namespace ublk::model

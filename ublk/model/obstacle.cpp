@@ -1,0 +1,159 @@
+// What cannot be sent, and what must not: commands that a kernel is known to crash or hang on.
+#include "ublk/model/control_table.hpp"
+#include "ublk/model/step.hpp"
+
+#include <algorithm>
+
+namespace ublk::model {
+
+namespace {
+
+constexpr std::size_t most_requests = 8, most_devices = 3;
+
+using Reason = std::optional<std::string>;
+
+template <typename F>
+bool any_tag(const Device& device, F holds)
+{
+    return std::ranges::any_of(device.queues,
+                               [&](const Queue& queue) { return std::ranges::any_of(queue.tags, holds); });
+}
+
+bool is_canceled(const Tag& tag)
+{
+    return tag.state == TagState::canceled;
+}
+
+bool is_stopping(const State& state, const Device& device)
+{
+    return std::ranges::any_of(state.waiting,
+                               [&](const Waiting& w) { return w.stopping && w.command.dev == device.id; });
+}
+
+bool starts(const Command& command)
+{
+    const auto* row = control_row(command.verb);
+    return row != nullptr && row->waits;
+}
+
+// START_DEV and END_USER_RECOVERY, sent now or waiting already, on tags whose commands have come back.
+Reason start_hazard(const State& state, const Device& device, const Command& command,
+                    const KernelTraits& kernel)
+{
+    const bool waits = std::ranges::any_of(
+        state.waiting, [&](const Waiting& w) { return w.command.dev == device.id && starts(w.command); });
+    const bool goes_on = starts(command) || (waits && command.verb == Verb::fetch);
+    if (!goes_on)
+        return std::nullopt;
+    if (kernel.no_stopping && any_tag(device, is_canceled))
+        return "this kernel starts a disk on commands that have come back: UBLK-CTRL-STOP-008";
+    if (kernel.one_shot_start && device.completed && !is_ready(device))
+        return "this kernel does not wait for a second round: UBLK-START-010";
+    return std::nullopt;
+}
+
+// One task for a queue, and the end of that task is the server's.
+Reason queue_daemon_hazard(const Device& device, const Command& command)
+{
+    const auto armed = [](const Tag& tag) { return tag.state == TagState::armed; };
+    if (command.verb == Verb::end_task)
+        return "on this kernel the end of a task is that of its queues' server";
+    if (command.verb == Verb::kill && std::ranges::any_of(device.queues, [&](const Queue& queue) {
+            return !is_ready(queue) && std::ranges::any_of(queue.tags, armed);
+        }))
+        return "this kernel warns when the task of an incomplete queue ends: UBLK-CDEV-OPEN-005";
+    if (command.verb != Verb::fetch || command.queue >= device.queues.size())
+        return std::nullopt;
+    if (any_tag(device, is_canceled))
+        return "this kernel takes FETCHes after STOP_DEV, and warns when their task ends";
+    const auto& tags = device.queues[command.queue].tags;
+    if (std::ranges::any_of(tags, [&](const Tag& tag) {
+            return tag.state != TagState::unfetched && tag.task != command.task;
+        }))
+        return "this kernel warns when a task ends that did not complete its queue: UBLK-PIOD-006";
+    return std::nullopt;
+}
+
+Reason hazard(const State& state, const Device& device, const Command& command, const KernelTraits& kernel)
+{
+    const bool starting = std::ranges::any_of(
+        state.waiting, [&](const Waiting& w) { return w.command.dev == device.id && starts(w.command); });
+    // Where STOP_DEV waits for the server, and START_DEV for STOP_DEV, a death leaves the order to chance.
+    const bool stops = command.verb == Verb::stop || command.verb == Verb::try_stop ||
+                       command.verb == Verb::del || command.verb == Verb::del_async;
+    if ((starts(command) && is_stopping(state, device)) || (stops && starting && !device.requests.empty()))
+        return "START_DEV beside a STOP_DEV that waits";
+    if (command.verb == Verb::set_params && starting)
+        return "START_DEV would take some parameters from before and some from after: UBLK-START-004";
+    if (kernel.resize_oopses && command.verb == Verb::update_size && !device.disk)
+        return "this kernel crashes on UPDATE_SIZE without a disk: UBLK-SIZE-002";
+    const bool touches_tags = !is_control(command.verb) || starts(command);
+    if (device.unreset && touches_tags && command.verb != Verb::interrupt &&
+        command.verb != Verb::close_block &&
+        (command.verb != Verb::read && command.verb != Verb::write && command.verb != Verb::open_block))
+        return "this kernel keeps the tags of the dead server: UBLK-CTRL-STOP-010, UBLK-LIFE-016";
+    if (const auto why = start_hazard(state, device, command, kernel))
+        return why;
+    if (kernel.queue_daemon)
+        return queue_daemon_hazard(device, command);
+    return std::nullopt;
+}
+
+// Nobody is there to send it, or nothing to send it to.
+Reason impossible(const State& state, const Device& device, const Command& command)
+{
+    switch (command.verb) {
+    case Verb::open:
+        if (device.deleted)
+            return "ublkcN is gone";
+        return std::nullopt;
+    case Verb::open_block:
+    case Verb::read:
+    case Verb::write:
+        if (!device.disk || is_stopping(state, device))
+            return "ublkbN is gone, or about to go";
+        if (device.requests.size() >= most_requests || command.queue >= device.queues.size())
+            return "enough requests wait";
+        return std::nullopt;
+    case Verb::close_block:
+        if (device.block_opens == 0)
+            return "nobody has ublkbN open";
+        return std::nullopt;
+    case Verb::interrupt:
+        return std::nullopt;
+    default:
+        if (device.server == 0)
+            return "there is no server";
+        if (command.verb != Verb::kill && (device.ended_tasks & (1U << command.task)) != 0)
+            return "that task has ended";
+        return std::nullopt;
+    }
+}
+
+} // namespace
+
+std::optional<std::string> obstacle(const State& state, const Command& command, const KernelTraits& kernel)
+{
+    const Device* device = find(state, command.dev);
+    if (command.verb == Verb::deliver)
+        return no_delivery(state, command);
+    if (command.verb == Verb::add) {
+        if (state.devices.size() >= most_devices)
+            return "there are enough devices";
+        const bool deleting = std::ranges::any_of(state.waiting, [](const Waiting& w) {
+            return !w.stopped && (w.command.verb == Verb::del || w.command.verb == Verb::del_async);
+        });
+        if (deleting)
+            return "which id it gets is a race with DEL_DEV";
+        return std::nullopt;
+    }
+    if (is_control(command.verb))
+        return device == nullptr ? std::nullopt : hazard(state, *device, command, kernel);
+    if (device == nullptr)
+        return "there is no such device";
+    if (auto why = impossible(state, *device, command))
+        return why;
+    return hazard(state, *device, command, kernel);
+}
+
+} // namespace ublk::model

@@ -1,0 +1,105 @@
+// What the driver is in, as a value: comparable, printable, a few hundred bytes.
+#pragma once
+
+#include "ublk/model/command.hpp"
+#include "ublk/model/tags.hpp"
+#include "ublk/uapi/ctrl.hpp"
+#include "ublk/uapi/features.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ublk::model {
+
+using uapi::DevState;
+using uapi::Feature;
+using uapi::Features;
+
+// Names something that was sent and has not come back: a command, or an application's I/O. Chosen by the
+// caller, never 0, never used twice.
+using Token = std::uint32_t;
+
+struct Tag {
+    TagState state = TagState::unfetched;
+    std::uint8_t task = 0; // that fetched it
+    Token command = 0;     // that is with the driver
+    Token request = 0;     // that is with the server
+    bool operator==(const Tag&) const = default;
+};
+
+struct Queue {
+    std::vector<Tag> tags;
+    bool canceling = false;  // requests are not delivered
+    bool fail_io = false;    // requests are refused with -EREMOTEIO
+    bool had_daemon = false; // the queue was complete once in this round, by `daemon`
+    std::uint8_t daemon = 0;
+    bool operator==(const Queue&) const = default;
+};
+
+// A page of an application's I/O.
+struct Request {
+    Token app = 0;
+    std::uint16_t queue = 0;
+    bool write = false;
+    bool delivered = false; // a tag has it
+    bool parked =
+        false; // it waits for a server; it may be delivered, and must be only after END_USER_RECOVERY
+    std::uint16_t done = 0; // bytes that a short answer has completed
+    bool operator==(const Request&) const = default;
+};
+inline constexpr std::int32_t request_bytes = 4096;
+
+// A control command that waits.
+struct Waiting {
+    Token token = 0;
+    Command command;
+    std::uint32_t pid_server = 0; // START_DEV, END_USER_RECOVERY: the server that the pid means; 0: none
+    bool begun = false;           // it has looked at its arguments
+    bool stopping = false;        // it stops the device, and has the device's lock
+    bool stopped = false;         // DEL_DEV: it has stopped the device, and waits for the last close
+    bool operator==(const Waiting&) const = default;
+};
+
+struct Device {
+    std::uint32_t id = 0;
+    std::uint16_t depth = 1;
+    Features flags;
+    bool has_params = false;
+    std::uint64_t sectors = 0; // dev_sectors as GET_PARAMS tells it
+    DevState state = DevState::dead;
+    bool disk = false;
+    bool deleted = false;
+    bool stopping = false;         // STOP_DEV came while ublkcN was open
+    bool completed = false;        // a round of FETCHes has been complete
+    bool unreset = false;          // tags are as the dead server left them
+    std::uint32_t server = 0;      // the process that has ublkcN open, by number; 0: none
+    std::uint32_t info_server = 0; // the process that GET_DEV_INFO tells
+    std::uint8_t ended_tasks = 0;  // of the server, a bit each
+    std::uint16_t block_opens = 0; // that applications hold beside their I/O
+    bool disk_object = false;      // the disk, or what is left of it while ublkbN is open
+    std::vector<Queue> queues;
+    std::vector<Request> requests;
+    bool operator==(const Device&) const = default;
+};
+
+struct State {
+    std::vector<Device> devices;  // by id
+    std::vector<Waiting> waiting; // in the order in which they were sent
+    std::uint32_t servers = 0;    // that there have been
+    bool operator==(const State&) const = default;
+};
+
+const Device* find(const State& state, std::uint32_t id);
+Device* find(State& state, std::uint32_t id);
+
+// Tags that have been fetched in this round, and whether that is all of them.
+bool is_ready(const Queue& queue);
+bool is_ready(const Device& device);
+
+// Requests of a device wait for the next server instead of failing.
+bool queues_without_server(const Device& device);
+
+std::string to_string(const State& state); // several lines
+
+} // namespace ublk::model

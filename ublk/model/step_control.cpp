@@ -1,0 +1,304 @@
+// Control commands: what they meet, what they do, and what they wait for.
+#include "ublk/model/stepper.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace ublk::model {
+
+namespace {
+
+bool is_delete(Verb verb)
+{
+    return verb == Verb::del || verb == Verb::del_async;
+}
+
+bool has_openers(const Device& device)
+{
+    return device.block_opens != 0 || !device.requests.empty();
+}
+
+bool is_valid_recovery(Features flags)
+{
+    const bool recovery = flags.has(Feature::user_recovery),
+               reissue = flags.has(Feature::user_recovery_reissue),
+               fail = flags.has(Feature::user_recovery_fail_io);
+    return recovery ? !(reissue && fail) : !reissue && !fail;
+}
+
+} // namespace
+
+Phase phase(const Device& device)
+{
+    if (device.deleted)
+        return Phase::deleted;
+    if (device.state != DevState::dead)
+        return device.state == DevState::live       ? Phase::live
+               : device.state == DevState::quiesced ? Phase::quiesced
+                                                    : Phase::fail_io;
+    if (device.stopping)
+        return Phase::stopped;
+    return device.server != 0 ? Phase::fetching : Phase::added;
+}
+
+std::string_view to_string(Phase phase)
+{
+    constexpr std::array<std::string_view, phases.size()> names{"ADDED",   "FETCHING", "LIVE",   "QUIESCED",
+                                                                "FAIL_IO", "STOPPED",  "DELETED"};
+    return names[static_cast<std::size_t>(phase)];
+}
+
+const ControlRow* control_row(Verb verb)
+{
+    const auto* row = std::ranges::find(detail::control_rows, verb, &ControlRow::verb);
+    return row == detail::control_rows.end() ? nullptr : row;
+}
+
+Features granted(Features asked, const KernelTraits& kernel)
+{
+    const Features always = Feature::cmd_ioctl_encode | Feature::uring_cmd_comp_in_task |
+                            Feature::per_io_daemon | Feature::buf_reg_off_daemon | Feature::safe_stop_dev;
+    Features flags =
+        (asked & kernel.features).without(Feature::unprivileged_dev) | (always & kernel.features);
+    if (flags.has(Feature::batch_io))
+        flags = flags.without(Feature::per_io_daemon | Feature::need_get_data);
+    if (flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg))
+        flags = flags.without(Feature::need_get_data);
+    return flags;
+}
+
+bool Stepper::is_locked(const Device& device, Token by_other_than) const
+{
+    return std::ranges::any_of(state_.waiting, [&](const Waiting& other) {
+        return other.stopping && other.token != by_other_than && other.command.dev == device.id;
+    });
+}
+
+// ADD_DEV and DEL_DEV of all devices share a lock; DEL_DEV has it until it has stopped its device.
+bool Stepper::is_adding_locked(Token by_other_than) const
+{
+    return std::ranges::any_of(state_.waiting, [&](const Waiting& other) {
+        return is_delete(other.command.verb) && other.begun && !other.stopped && other.token != by_other_than;
+    });
+}
+
+bool Stepper::is_referenced(const Device& device) const
+{
+    return device.server != 0 || has_openers(device) ||
+           std::ranges::any_of(state_.waiting, [&](const Waiting& other) {
+               return other.command.dev == device.id && !other.stopped;
+           });
+}
+
+void Stepper::collect_deleted()
+{
+    for (std::size_t i = 0; i < state_.devices.size();) {
+        const Device& device = state_.devices[i];
+        if (!device.deleted || is_referenced(device)) {
+            ++i;
+            continue;
+        }
+        for (const auto& waiting : state_.waiting) {
+            if (waiting.command.dev == device.id)
+                complete(waiting.token, 0);
+        }
+        std::erase_if(state_.waiting, [&](const Waiting& w) { return w.command.dev == device.id; });
+        state_.devices.erase(state_.devices.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+}
+
+std::optional<std::int32_t> Stepper::attempt(Waiting& waiting)
+{
+    const auto verb = waiting.command.verb;
+    if (verb == Verb::add && add_error(waiting.command) != 0)
+        return add_error(waiting.command);
+    Device* device = find(state_, waiting.command.dev);
+    if (verb != Verb::add && device == nullptr)
+        return -ENODEV;
+    if ((verb == Verb::add || is_delete(verb)) && !waiting.stopped && is_adding_locked(waiting.token))
+        return std::nullopt;
+    return verb == Verb::add ? add(waiting.command) : on_device(waiting, *device);
+}
+
+// What ADD_DEV says of the request itself, before it waits for anything.
+std::int32_t Stepper::add_error(const Command& command) const
+{
+    const Features flags = granted(command.flags, kernel_);
+    const bool counts = command.depth != 0 && command.depth <= uapi::max_queue_depth && command.queues != 0 &&
+                        command.queues <= uapi::max_nr_queues;
+    const bool recovery = kernel_.any_recovery || is_valid_recovery(flags);
+    const bool quiesce = !flags.has(Feature::quiesce) || flags.has(Feature::user_recovery);
+    const bool id = command.dev == uapi::no_dev_id || command.dev <= uapi::max_dev_id;
+    return counts && recovery && quiesce && id ? 0 : -EINVAL;
+}
+
+std::int32_t Stepper::add(const Command& command)
+{
+    const Features flags = granted(command.flags, kernel_);
+    std::uint32_t id = command.dev;
+    if (id != uapi::no_dev_id && find(state_, id) != nullptr)
+        return -EEXIST;
+    for (id = id == uapi::no_dev_id ? 0 : id; find(state_, id) != nullptr;)
+        ++id;
+    Queue queue;
+    queue.tags.resize(command.depth);
+    Device device;
+    device.id = id;
+    device.depth = command.depth;
+    device.flags = flags;
+    device.queues.assign(command.queues, queue);
+    state_.devices.insert(std::ranges::upper_bound(state_.devices, id, {}, &Device::id), std::move(device));
+    return 0;
+}
+
+// Of what waits, the answer that comes before the table's.
+std::optional<std::int32_t> Stepper::refused(const Waiting& waiting, const Device& device,
+                                             const ControlRow& row) const
+{
+    const bool wrong_pid =
+        !kernel_.any_pid && (waiting.pid_server == 0 || waiting.pid_server != device.server);
+    if (row.waits && wrong_pid)
+        return -EINVAL;
+    if (!row.needs.empty() && !device.flags.has_any(row.needs))
+        return row.without;
+    if (device.disk_object && !device.disk && waiting.command.verb == Verb::set_params)
+        return -EACCES;
+    if (device.disk_object && !device.disk && waiting.command.verb == Verb::start)
+        return -EEXIST;
+    return std::nullopt;
+}
+
+std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
+{
+    const auto verb = waiting.command.verb;
+    const ControlRow& row = *control_row(verb);
+    if (!row.since.empty() && !kernel_.features.has_any(row.since))
+        return -EOPNOTSUPP;
+    const bool begins = !std::exchange(waiting.begun, true);
+    if (verb == Verb::start && begins && (!device.has_params || waiting.command.given == Given::zero))
+        return -EINVAL;
+    if (waiting.stopped)
+        return std::nullopt; // collect_deleted() answers
+    if (waiting.stopping)
+        return stop(waiting, device);
+    const bool woken = device.stopping;
+    const bool round = kernel_.one_shot_start ? device.completed : is_ready(device);
+    if (row.waits && !round && !woken)
+        return std::nullopt;
+    // These look before they take the lock.
+    if (verb == Verb::quiesce && !device.flags.has_any(row.needs))
+        return row.without;
+    if (verb == Verb::try_stop && (!device.disk || has_openers(device)))
+        return device.disk ? -EBUSY : -ENODEV;
+    if (verb != Verb::get_info && is_locked(device, waiting.token))
+        return std::nullopt;
+    if (const auto answer = refused(waiting, device, row))
+        return answer;
+    const auto reply = row.replies[static_cast<std::size_t>(phase(device))];
+    switch (reply.kind) {
+    case ControlReply::Kind::answers:
+        return reply.value;
+    case ControlReply::Kind::unless_open:
+        if (has_openers(device))
+            return reply.value;
+        break;
+    case ControlReply::Kind::if_closed:
+        if (device.server != 0)
+            return reply.value;
+        break;
+    case ControlReply::Kind::does:
+        break;
+    }
+    return act(waiting, device);
+}
+
+std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
+{
+    switch (waiting.command.verb) {
+    case Verb::set_params:
+        device.has_params = waiting.command.given == Given::good;
+        device.sectors = device.has_params ? waiting.command.value : 0;
+        return device.has_params ? 0 : -EINVAL;
+    case Verb::start:
+    case Verb::end_recovery:
+        device.disk = device.disk_object = true;
+        device.state = DevState::live;
+        device.info_server = device.server;
+        for (auto& request : device.requests)
+            request.parked = request.parked && device.queues[request.queue].canceling;
+        return 0;
+    case Verb::stop:
+    case Verb::try_stop:
+    case Verb::del:
+    case Verb::del_async:
+        return stop(waiting, device);
+    case Verb::start_recovery:
+        device.completed = device.completed && !kernel_.one_shot_start;
+        if (std::exchange(device.unreset, false))
+            reset_tags(device);
+        return 0;
+    case Verb::update_size:
+        device.sectors = waiting.command.value;
+        return 0;
+    case Verb::quiesce:
+        if (device.state == DevState::live) {
+            for (auto& queue : device.queues)
+                queue.canceling = true;
+            cancel_armed(device);
+        }
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+// Also called again for as long as requests are out.
+std::optional<std::int32_t> Stepper::stop(Waiting& waiting, Device& device)
+{
+    waiting.stopping = true;
+    if (device.disk) {
+        abort_waiting(device);
+        if (!device.requests.empty())
+            return std::nullopt;
+    }
+    if (!device.deleted)
+        finish_stop(device);
+    waiting.stopping = false;
+    if (!is_delete(waiting.command.verb))
+        return 0;
+    device.deleted = true;
+    if (waiting.command.verb == Verb::del_async)
+        return 0;
+    waiting.stopped = true;
+    return std::nullopt;
+}
+
+// What waits for FETCHes.
+void Stepper::interrupt(const Device& device)
+{
+    const bool round = is_ready(device) || device.stopping;
+    std::erase_if(state_.waiting, [&](const Waiting& w) {
+        const ControlRow* row = control_row(w.command.verb);
+        const bool hears = w.command.dev == device.id && row != nullptr && row->waits && !round;
+        if (hears)
+            complete(w.token, {-EINTR, -ECANCELED}); // the latter: no worker had begun with it
+        return hears;
+    });
+}
+
+void Stepper::finish_stop(Device& device)
+{
+    remove_disk(device);
+    cancel_armed(device);
+    device.stopping = device.server != 0 && !kernel_.no_stopping;
+}
+
+void Stepper::remove_disk(Device& device)
+{
+    device.disk = false;
+    device.disk_object = device.disk_object && device.block_opens != 0;
+    device.state = DevState::dead;
+    device.info_server = 0;
+}
+
+} // namespace ublk::model

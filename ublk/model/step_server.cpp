@@ -1,0 +1,262 @@
+// The server's side: its file, its rings, its commands.
+#include "ublk/model/stepper.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace ublk::model {
+
+namespace {
+
+bool moves_payload_itself(const Device& device)
+{
+    return device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
+}
+
+bool holds_command(TagState state)
+{
+    return state == TagState::armed || state == TagState::canceled || state == TagState::referenced;
+}
+
+// What the buffer's address, right or wrong, is answered with. `needs` one: 0 is wrong; else all but 0 is.
+bool is_bad_buffer(const Device& device, Given buffer, bool needs)
+{
+    return buffer == Given::wrong && (needs || moves_payload_itself(device));
+}
+
+} // namespace
+
+void Stepper::open(Device& device)
+{
+    if (device.server != 0)
+        return complete(own_, -EBUSY);
+    device.server = ++state_.servers;
+    complete(own_, 0);
+}
+
+void Stepper::io(Device& device, const Command& command)
+{
+    if (const auto error = io_error(device, command))
+        return complete(own_, *error);
+    switch (command.verb) {
+    case Verb::fetch:
+        return fetch(device, command);
+    case Verb::commit:
+        return commit(device, command);
+    default:
+        return get_data(device, command);
+    }
+}
+
+// The answer to a command that changes nothing; nullopt: it is accepted.
+std::optional<std::int32_t> Stepper::io_error(const Device& device, const Command& command) const
+{
+    if (command.queue >= device.queues.size())
+        return -EINVAL;
+    const Queue& queue = device.queues[command.queue];
+    const bool foreign_queue = kernel_.queue_daemon && queue.had_daemon && queue.daemon != command.task;
+    if (foreign_queue || command.tag >= device.depth)
+        return -EINVAL;
+    const Tag& tag = queue.tags[command.tag];
+    const bool is_fetch = command.verb == Verb::fetch;
+    const bool needs_buffer = !device.flags.has(Feature::need_get_data);
+    if (is_fetch && !kernel_.buffer_last && is_bad_buffer(device, command.given, needs_buffer))
+        return -EINVAL;
+    const bool foreign =
+        !kernel_.queue_daemon && tag.state != TagState::unfetched && tag.task != command.task;
+    TagEvent event = foreign ? TagEvent::commit_foreign : TagEvent::commit;
+    if (is_fetch) {
+        const bool ready = kernel_.queue_ready ? is_ready(queue) : is_ready(device);
+        event = device.stopping ? TagEvent::fetch_stopping : ready ? TagEvent::fetch_ready : TagEvent::fetch;
+        if (kernel_.armed_busy && holds_command(tag.state))
+            return -EBUSY;
+        if (kernel_.armed_busy && tag.state == TagState::need_data)
+            return -EINVAL;
+    } else if (command.verb == Verb::get_data && !foreign) {
+        event = TagEvent::get_data;
+    }
+    const bool asks_data = event == TagEvent::get_data;
+    const TagReply reply = tag_row(tag.state, event, asks_data ? TagWhen::copied : TagWhen::done)->reply;
+    if (reply.kind == TagReply::Kind::answers && reply.value < 0)
+        return reply.value;
+    if (command.verb == Verb::unknown_io)
+        return -EINVAL;
+    if (is_fetch && is_bad_buffer(device, command.given, needs_buffer))
+        return -EINVAL;
+    if (command.verb == Verb::commit) {
+        const auto request = std::ranges::find(device.requests, tag.request, &Request::app);
+        if (is_bad_buffer(device, command.given, needs_buffer || !request->write))
+            return -EINVAL;
+    }
+    return std::nullopt;
+}
+
+void Stepper::fetch(Device& device, const Command& command)
+{
+    Queue& queue = device.queues[command.queue];
+    queue.tags[command.tag] = {
+        .state = tag_row(TagState::unfetched, TagEvent::fetch)->to, .task = command.task, .command = own_};
+    if (is_ready(queue)) {
+        queue.had_daemon = true;
+        queue.daemon = command.task;
+    }
+    device.completed = device.completed || is_ready(device);
+    if (kernel_.late_delivery && device.state != DevState::dead)
+        return;
+    if (kernel_.all_queues && is_ready(device)) {
+        for (auto& each : device.queues)
+            queue_complete(device, each);
+    } else if (!kernel_.all_queues && is_ready(queue)) {
+        queue_complete(device, queue);
+    }
+}
+
+// New requests are delivered from now on, unless a command of the round has been canceled meanwhile.
+void Stepper::queue_complete(Device& device, Queue& queue)
+{
+    const auto canceled = [](const Tag& tag) { return tag.state == TagState::canceled; };
+    const bool lost = std::ranges::any_of(
+        device.queues, [&](const Queue& each) { return std::ranges::any_of(each.tags, canceled); });
+    if (lost && !kernel_.cancel_forgotten)
+        return;
+    queue.canceling = false;
+    queue.fail_io = false;
+}
+
+std::int32_t committed_bytes(const Request& request, Given result)
+{
+    const std::int32_t left = request_bytes - request.done;
+    switch (result) {
+    case Given::good:
+        return left;
+    case Given::half:
+        return request.done == 0 ? left / 2 : left; // a second half would be no whole number of sectors soon
+    case Given::zero:
+        return 0;
+    case Given::wrong:
+        break;
+    }
+    return -EIO;
+}
+
+void Stepper::commit(Device& device, const Command& command)
+{
+    Tag& tag = device.queues[command.queue].tags[command.tag];
+    const auto found = std::ranges::find(device.requests, std::exchange(tag.request, 0), &Request::app);
+    Request request = *found;
+    device.requests.erase(found);
+    tag.state = tag_row(TagState::owned, TagEvent::commit, TagWhen::done)->to;
+    tag.command = own_;
+
+    const std::int32_t bytes = committed_bytes(request, command.result);
+    const bool is_short = bytes >= 0 && bytes < request_bytes - request.done;
+    const bool copied_read = !request.write && !moves_payload_itself(device);
+    if (bytes < 0 || (bytes == 0 && !request.write))
+        return complete(request.app, -EIO);
+    if (!is_short || (!copied_read && !kernel_.short_resent))
+        return complete(request.app, request_bytes);
+    request.done = static_cast<std::uint16_t>(request.done + bytes);
+    request.delivered = false;
+    admit(device, request);
+}
+
+void Stepper::get_data(Device& device, const Command& command)
+{
+    Tag& tag = device.queues[command.queue].tags[command.tag];
+    const TagRow& row = *tag_row(tag.state, TagEvent::get_data, TagWhen::copied);
+    tag.state = row.to;
+    complete(own_, row.reply.value);
+}
+
+// Commands that the task sent are canceled, and nobody is left to be told.
+void Stepper::end_task(Device& device, unsigned task)
+{
+    bool any = false;
+    device.ended_tasks |= static_cast<std::uint8_t>(1U << task);
+    for (auto& queue : device.queues) {
+        for (auto& tag : queue.tags) {
+            const TagRow* row = tag_row(tag.state, TagEvent::cancel);
+            if (tag.task != task || row->reply.kind != TagReply::Kind::posts)
+                continue;
+            tag.state = row->to;
+            tag.command = 0;
+            any = true;
+        }
+    }
+    for (auto& queue : device.queues)
+        queue.canceling = queue.canceling || any;
+}
+
+void Stepper::cancel_armed(Device& device)
+{
+    for (auto& queue : device.queues) {
+        for (auto& tag : queue.tags) {
+            const TagRow* row = tag_row(tag.state, TagEvent::cancel);
+            if (row->reply.kind != TagReply::Kind::posts)
+                continue;
+            tag.state = row->to;
+            complete(std::exchange(tag.command, 0), row->reply.value);
+        }
+    }
+}
+
+void Stepper::reset_tags(Device& device)
+{
+    for (auto& queue : device.queues) {
+        queue.had_daemon = false;
+        for (auto& tag : queue.tags)
+            tag = {.state = tag_row(tag.state, TagEvent::release)->to};
+    }
+}
+
+// As a dead server leaves them on kernels that do not reset them: fetched, and nobody's.
+void Stepper::freeze_tags(Device& device)
+{
+    for (auto& queue : device.queues) {
+        for (auto& tag : queue.tags) {
+            if (tag.state != TagState::unfetched)
+                tag = {.state = TagState::canceled, .task = tag.task};
+        }
+    }
+}
+
+// The last close of ublkcN. All of its rings are gone.
+void Stepper::release(Device& device)
+{
+    const bool stays = device.disk && !is_locked(device, 0) && device.flags.has(Feature::user_recovery);
+    const bool queues = stays && queues_without_server(device);
+    const bool reissue = queues && device.flags.has(Feature::user_recovery_reissue);
+    std::vector<Request> requests;
+    std::swap(requests, device.requests);
+    for (auto& request : requests) {
+        if (queues && (!request.delivered || reissue)) {
+            request.delivered = false;
+            request.parked = true;
+            device.requests.push_back(request);
+        } else {
+            // One that waits for a tag gets it once the device fails what comes.
+            complete(request.app, stays && !queues && !request.delivered ? -EREMOTEIO : -EIO);
+        }
+    }
+    device.server = 0;
+    device.ended_tasks = 0;
+    device.stopping = false;
+    for (auto& queue : device.queues) {
+        queue.canceling = stays;
+        queue.fail_io = stays && !queues;
+    }
+    device.unreset = (kernel_.tags_survive && !device.disk) || kernel_.never_resets;
+    if (!device.unreset)
+        reset_tags(device);
+    else
+        freeze_tags(device);
+    if (!device.disk || is_locked(device, 0))
+        return;
+    if (!stays)
+        return remove_disk(device);
+    device.state = queues ? DevState::quiesced : DevState::fail_io;
+    if (!kernel_.pid_stays)
+        device.info_server = 0;
+}
+
+} // namespace ublk::model
