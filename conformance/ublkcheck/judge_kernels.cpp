@@ -56,6 +56,8 @@ Expected<void> judge_one(const RunOptions& options, vm::KernelStore& store, cons
     const auto result = run.run(plan, {});
     if (!result)
         return std::unexpected(result.error());
+    if (options.after)
+        options.after(run.folder(), *result);
     several.index.push_back(reports::index_entry(run.folder().filename().string(), *result));
     several.last_json = reports::results_json(*result);
     return {};

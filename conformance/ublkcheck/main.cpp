@@ -19,6 +19,7 @@ int main(int argc, char** argv)
     int exit_code = 0;
     conformance::add_run_command(app, exit_code);
     conformance::add_server_command(app, exit_code);
+    conformance::add_lockstep_command(app, exit_code);
     conformance::add_list_commands(app, exit_code);
     conformance::add_kernels_command(app, exit_code);
     conformance::add_perf_command(app, exit_code);

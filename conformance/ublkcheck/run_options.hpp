@@ -8,6 +8,7 @@
 
 #include <expected>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,8 @@ struct RunOptions {
     std::string program = "run";
     std::vector<std::string> arguments{};
     GuestExtras extras{}; // of `ublkcheck run` there are none, and only it can be resumed
+    // Called with each kernel's folder and result, after its report.
+    std::function<void(const std::filesystem::path&, const reports::RunResult&)> after{};
 };
 
 // Why a run could not go on, in one sentence, and what the program then exits with.

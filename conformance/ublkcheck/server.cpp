@@ -3,11 +3,11 @@
 #include "conformance/ublkcheck/carry.hpp"
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
+#include "conformance/ublkcheck/temporary_file.hpp"
 #include "vm/initramfs.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
@@ -25,44 +25,6 @@ struct ServerOptions {
     std::vector<std::string> setup, files, programs; // as typed
     std::string end;
     bool no_data = false;
-};
-
-// Where the profile waits to be packed; gone with it.
-class ProfileFile {
-  public:
-    static Expected<ProfileFile> write(const ServerProfile& profile)
-    {
-        std::error_code ec;
-        const auto directory = fs::temp_directory_path(ec);
-        if (ec)
-            return failed(reports::exit_no_run,
-                          fmt::format("there is no directory for temporary files: {}; set TMPDIR to one",
-                                      ec.message()));
-        auto name = (directory / "ublkcheck-server-XXXXXX").string();
-        const int fd = ::mkstemp(name.data());
-        if (fd < 0)
-            return failed(reports::exit_no_run,
-                          fmt::format("{}: {}; set TMPDIR to a directory that is writable", name,
-                                      std::generic_category().message(errno)));
-        ::close(fd);
-        ProfileFile file(name);
-        if (auto written = vm::write_file(name, encode_profile(profile)); !written)
-            return failed(written.error());
-        return file;
-    }
-    ProfileFile(ProfileFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-    ProfileFile& operator=(ProfileFile&&) = delete;
-    ~ProfileFile()
-    {
-        std::error_code ignored;
-        if (!path_.empty())
-            fs::remove(path_, ignored);
-    }
-    const fs::path& path() const { return path_; }
-
-  private:
-    explicit ProfileFile(fs::path path) : path_(std::move(path)) {}
-    fs::path path_;
 };
 
 // What follows the options that all commands share, so that a single case can be repeated.
@@ -169,7 +131,7 @@ Expected<int> judge_server(ServerOptions o)
         return std::unexpected(packed.error());
     if (auto there = o.no_data ? Expected<void>{} : check_fio(*plan); !there)
         return std::unexpected(there.error());
-    const auto file = ProfileFile::write(o.profile);
+    const auto file = TemporaryFile::write("ublkcheck-server", encode_profile(o.profile));
     if (!file)
         return std::unexpected(file.error());
     o.run.extras.files.emplace_back(file->path(), profile_path);

@@ -1,0 +1,124 @@
+// Suite "lockstep", hidden: each case is a share of the steps of `ublkcheck lockstep`, on a kernel of its
+// own.
+#include "conformance/driver/case.hpp"
+#include "conformance/lockstep/duel.hpp"
+#include "conformance/lockstep/generate.hpp"
+#include "conformance/lockstep/shares.hpp"
+
+#include <fmt/format.h>
+#include <fstream>
+#include <iterator>
+
+namespace conformance::lockstep {
+
+namespace model = ublk::model;
+
+namespace {
+
+constexpr unsigned shortest_sequence = 20, sequence_spread = 30;
+constexpr unsigned most_shrinking = 250; // replays
+
+Plan read_plan()
+{
+    std::ifstream file{std::string(plan_path), std::ios::binary};
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    if (text.empty())
+        skip("needs a plan: `ublkcheck lockstep` brings one along");
+    auto plan = parse_plan(text);
+    if (!plan)
+        fail("the plan can be read", plan.error());
+    return *std::move(plan);
+}
+
+void print(std::string_view heading, const Scenario& scenario)
+{
+    fmt::print("{}, {} steps:\n", heading, scenario.size());
+    for (const auto& command : scenario)
+        fmt::print("{}{}\n", scenario_mark, model::to_string(command));
+    std::fflush(stdout);
+}
+
+// What is left of devices shows that the kernel is stuck: then nothing more can be tried on it.
+bool is_clean()
+{
+    constexpr std::uint32_t most_devices = 4;
+    Driver driver;
+    for (std::uint32_t id = 0; id < most_devices; ++id) {
+        if (!eventually([&] { return is_free_id(driver, id); }, 2s))
+            return false;
+    }
+    return true;
+}
+
+[[noreturn]] void tell(Scenario scenario, Divergence divergence, const model::KernelTraits& kernel)
+{
+    print(fmt::format("expected {}, got {}", divergence.expected, divergence.observed), scenario);
+    const auto diverges = [&](const Scenario& candidate) {
+        if (!is_clean())
+            return false;
+        auto again = replay(candidate, kernel);
+        if (again)
+            divergence = *again;
+        return again.has_value();
+    };
+    const auto shortest = shrink(scenario, diverges, most_shrinking);
+    print(shortest_heading, shortest);
+    fail(divergence.expected, divergence.observed);
+}
+
+void run_scenario(const Scenario& scenario, const model::KernelTraits& kernel)
+{
+    if (const auto divergence = replay(scenario, kernel)) {
+        print(shortest_heading, scenario);
+        fail(divergence->expected, divergence->observed);
+    }
+    count_check();
+}
+
+// One sequence from a clean state to a clean state, or to where the two differ.
+std::pair<Scenario, std::optional<Divergence>> play(const model::KernelTraits& kernel, const Chance& chance)
+{
+    Duel duel(kernel);
+    const auto length = shortest_sequence + chance(sequence_spread);
+    try {
+        for (unsigned i = 0; i < length && !duel.divergence(); ++i)
+            duel.go(choose(duel.state(), kernel, chance));
+        duel.end();
+    } catch (const CaseFailed&) { // something that is not the driver's: a process that does not answer
+        print(shortest_heading, duel.done());
+        throw;
+    }
+    return {duel.done(), duel.divergence()};
+}
+
+void run_share(unsigned share)
+{
+    const auto plan = read_plan();
+    const auto kernel = model::traits_of(kernel_version());
+    expect_eq(kernel.features.raw(), kernel_features().raw(), "the features that GET_FEATURES tells");
+    if (!plan.scenario.empty())
+        return run_scenario(plan.scenario, kernel);
+    SeededChance seeds(plan.seed * shares + share);
+    for (unsigned steps = 0, sequences = 0; steps < plan.steps; ++sequences) {
+        SeededChance chance((std::uint64_t{seeds(~0U)} << 32) | seeds(~0U));
+        const auto [done, divergence] = play(kernel, chance);
+        steps += static_cast<unsigned>(done.size());
+        if (divergence)
+            tell(done, *divergence, kernel);
+        count_check();
+    }
+}
+
+const bool registered = [] {
+    static std::vector<std::unique_ptr<CaseRegistration>> keep;
+    for (unsigned share = 0; share < shares; ++share)
+        keep.push_back(std::make_unique<CaseRegistration>(
+            share_id(share), contract, "driver and model agree on every step of random sequences",
+            [share] { run_share(share); },
+            std::initializer_list<CaseOption>{in_suite("lockstep", true), timeout(share_limit)}));
+    return true;
+}();
+
+} // namespace
+
+} // namespace conformance::lockstep

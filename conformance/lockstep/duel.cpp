@@ -1,0 +1,295 @@
+#include "conformance/lockstep/duel.hpp"
+
+#include "ublk/uapi/names.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace conformance::lockstep {
+
+namespace model = ublk::model;
+using std::chrono::steady_clock;
+
+namespace {
+
+constexpr Millis control_settles = 4ms; // a control command that must wait would have been answered by then
+constexpr Millis all_settles = 30ms;
+
+// What may be the end of a disk: the rest of it takes a moment.
+bool ends_disk(Verb verb)
+{
+    return verb == Verb::kill || verb == Verb::commit || verb == Verb::stop || verb == Verb::try_stop ||
+           verb == Verb::del || verb == Verb::del_async || verb == Verb::close_block;
+}
+
+std::string view_text(const DevInfo& info)
+{
+    return fmt::format("{}, pid {}, {} queues of {}, {}",
+                       ublk::uapi::to_string(static_cast<DevState>(info.state)), info.ublksrv_pid,
+                       info.nr_hw_queues, info.queue_depth,
+                       ublk::uapi::to_string(Features::from_raw(info.flags)));
+}
+
+} // namespace
+
+void Duel::differ(std::string expected, std::string observed)
+{
+    if (divergence_)
+        return;
+    const auto last = done_.empty() ? "the start" : model::to_string(done_.back());
+    divergence_ = {fmt::format("after step {}, {}: {}", done_.size(), last, expected), std::move(observed)};
+}
+
+std::string Duel::name(Token token) const
+{
+    const auto found = sent_.find(token);
+    return found == sent_.end() ? fmt::format("token {}", token) : model::to_string(found->second);
+}
+
+void Duel::expect(const model::Expected& expected, Token own)
+{
+    if (!expected.answer.is_pending())
+        expected_[own] = expected.answer;
+    for (const auto& effect : expected.effects)
+        expected_[effect.token] = effect.answer;
+}
+
+void Duel::go(const Command& command)
+{
+    if (divergence_ || model::obstacle(state_, command, kernel_))
+        return;
+    listen();
+    if (divergence_)
+        return;
+    const Token token = ++last_;
+    const auto* device = model::find(state_, command.dev);
+    const auto before = device != nullptr ? std::optional(*device) : std::nullopt;
+    auto outcome = model::step(state_, command, {kernel_, token});
+    done_.push_back(command);
+    sent_[token] = command;
+    added_ = outcome.state.devices.size() > state_.devices.size();
+    state_ = std::move(outcome.state);
+    if (ends_disk(command.verb))
+        ends_[command.dev] = steady_clock::now();
+    const bool waits = outcome.expected.answer.is_pending();
+    expect(outcome.expected, token);
+    subject_.send(command, token, before ? &*before : nullptr);
+    settle();
+    if (waits && model::is_control(command.verb) && !divergence_) {
+        ::usleep(std::chrono::microseconds(control_settles).count());
+        listen();
+    }
+    if (!divergence_ && !waits)
+        check_answer(command, token);
+}
+
+void Duel::listen()
+{
+    for (const auto& answered : subject_.collect()) {
+        if (!divergence_)
+            observe(answered);
+    }
+}
+
+void Duel::settle()
+{
+    const auto end = steady_clock::now() + patience;
+    for (;;) {
+        listen();
+        const auto due = model::due(state_, kernel_);
+        if (divergence_ || (expected_.empty() && due.empty()))
+            return;
+        if (steady_clock::now() >= end) {
+            if (!expected_.empty())
+                return differ(fmt::format("{} comes back with {}", name(expected_.begin()->first),
+                                          to_string(expected_.begin()->second)),
+                              fmt::format("it is still out after {} s", patience.count() / 1000));
+            return differ(fmt::format("the server gets {}", name(due.front())),
+                          fmt::format("it has not after {} s", patience.count() / 1000));
+        }
+        ::usleep(300);
+    }
+}
+
+// What a command is answered with while the worker that follows a death is not yet done: a server that
+// recovers tries again, and so do we.
+bool Duel::is_aftermath(const Answered& answered) const
+{
+    constexpr Millis aftermath = 1s;
+    const auto found = sent_.find(answered.token);
+    if (found == sent_.end())
+        return false;
+    const auto ended = ends_.find(found->second.dev);
+    if (ended == ends_.end() || steady_clock::now() - ended->second > aftermath)
+        return false;
+    const auto verb = found->second.verb;
+    return (verb == Verb::start_recovery && answered.result == -EBUSY) ||
+           (verb == Verb::set_params && answered.result == -EACCES) ||
+           (verb == Verb::start && (answered.result == -EEXIST || answered.result == -EINVAL));
+}
+
+void Duel::send_again(Token token)
+{
+    const auto& command = sent_.at(token);
+    ::usleep(1000);
+    subject_.send(command, token, model::find(state_, command.dev));
+}
+
+void Duel::observe(const Answered& answered)
+{
+    const auto found = expected_.find(answered.token);
+    if (found == expected_.end()) {
+        if (is_aftermath(answered))
+            return send_again(answered.token);
+        if (!take_delivery(answered))
+            differ(fmt::format("{} stays pending", name(answered.token)),
+                   fmt::format("it came back with {}", result_text(answered.result)));
+        return;
+    }
+    const bool allowed = found->second.allows(static_cast<std::int32_t>(answered.result));
+    if (!allowed && is_aftermath(answered))
+        return send_again(answered.token);
+    if (!allowed)
+        differ(fmt::format("{} comes back with {}", name(answered.token), to_string(found->second)),
+               fmt::format("it came back with {}", result_text(answered.result)));
+    expected_.erase(found);
+}
+
+// A command that was with the driver comes back with a request: which tag, the driver chose.
+bool Duel::take_delivery(const Answered& answered)
+{
+    if (answered.result < 0)
+        return false;
+    for (const auto& device : state_.devices) {
+        for (std::uint16_t q = 0; q < device.queues.size(); ++q) {
+            const auto& tags = device.queues[q].tags;
+            const auto tag = std::ranges::find(tags, answered.token, &model::Tag::command);
+            if (tag == tags.end())
+                continue;
+            Command deliver{.verb = Verb::deliver, .dev = device.id};
+            deliver.queue = q;
+            deliver.tag = static_cast<std::uint16_t>(tag - tags.begin());
+            const auto held = subject_.held(device.id, q, deliver.tag);
+            if (!held) {
+                differ("a request that an application made", "one for a sector that none has touched");
+                return true;
+            }
+            deliver.value = held->app;
+            if (const auto why = model::obstacle(state_, deliver, kernel_)) {
+                differ(fmt::format("{} is not delivered to tag {} of queue {}: {}", name(held->app),
+                                   deliver.tag, q, *why),
+                       "it was");
+                return true;
+            }
+            const auto& request = *std::ranges::find(device.requests, held->app, &model::Request::app);
+            const auto left = static_cast<unsigned>(model::request_bytes - request.done);
+            if (request.done != held->done_bytes || request.write != held->write || left != held->bytes)
+                differ(fmt::format("a {} of {} bytes from byte {}", request.write ? "write" : "read", left,
+                                   request.done),
+                       fmt::format("a {} of {} bytes from byte {}", held->write ? "write" : "read",
+                                   held->bytes, held->done_bytes));
+            auto outcome = model::step(state_, deliver, {kernel_, ++last_});
+            state_ = std::move(outcome.state);
+            expect(outcome.expected, last_);
+            observe(answered);
+            return true;
+        }
+    }
+    return false;
+}
+
+void Duel::check_answer(const Command& command, Token token)
+{
+    const auto* device = model::find(state_, command.dev);
+    if (command.verb == Verb::kill)
+        return check_death(command.dev);
+    if (command.verb == Verb::add && added_) {
+        const auto& info = subject_.info(token);
+        const auto* added = model::find(state_, info.dev_id);
+        if (added == nullptr)
+            return differ(fmt::format("ADD_DEV chooses id {}", state_.devices.back().id),
+                          std::to_string(info.dev_id));
+        if (info.flags != added->flags.raw())
+            differ(fmt::format("ADD_DEV grants {}", ublk::uapi::to_string(added->flags)),
+                   ublk::uapi::to_string(Features::from_raw(info.flags)));
+    }
+    if (device == nullptr)
+        return;
+    if (command.verb == Verb::get_params && device->has_params &&
+        subject_.params(token).basic.dev_sectors != device->sectors)
+        differ(fmt::format("GET_PARAMS tells {} sectors", device->sectors),
+               fmt::format("{}", subject_.params(token).basic.dev_sectors));
+    if (command.verb == Verb::get_info) {
+        const auto view = model::info(*device);
+        const auto& seen = subject_.info(token);
+        if (seen.state != static_cast<std::uint16_t>(view.state) ||
+            seen.ublksrv_pid != subject_.pid_of(view.server) || seen.flags != view.flags.raw() ||
+            seen.nr_hw_queues != view.queues || seen.queue_depth != view.depth)
+            differ(fmt::format("GET_DEV_INFO tells {}", to_string(view)), view_text(seen));
+    }
+}
+
+// What follows a death is done by a worker of the kernel, some time later.
+void Duel::check_death(std::uint32_t dev)
+{
+    const auto* device = model::find(state_, dev);
+    if (device == nullptr) {
+        const bool adding_waits = std::ranges::any_of(state_.waiting, [](const model::Waiting& w) {
+            return w.command.verb == Verb::del || w.command.verb == Verb::del_async;
+        });
+        if (!adding_waits && !eventually([&] { return subject_.is_free(dev); }))
+            differ("the device is gone", "it is not");
+        return;
+    }
+    const auto wanted = static_cast<std::uint16_t>(device->state);
+    DevInfo info;
+    if (!eventually([&] { return (info = subject_.info_now(dev)).state == wanted; }))
+        differ(fmt::format("the device becomes {}", ublk::uapi::to_string(device->state)), view_text(info));
+}
+
+void Duel::end()
+{
+    for (int left = 100; const auto next = clear_away(state_); --left) {
+        if (divergence_ || left == 0)
+            break;
+        go(*next);
+    }
+    if (divergence_)
+        return;
+    ::usleep(std::chrono::microseconds(all_settles).count());
+    listen();
+}
+
+std::optional<Divergence> replay(const Scenario& scenario, const model::KernelTraits& kernel)
+{
+    Duel duel(kernel);
+    for (const auto& command : scenario)
+        duel.go(command);
+    duel.end();
+    return duel.divergence();
+}
+
+Scenario shrink(Scenario scenario, const std::function<bool(const Scenario&)>& diverges, unsigned tries)
+{
+    for (std::size_t chunk = scenario.size() / 2; chunk > 0;) {
+        bool shorter = false;
+        for (std::size_t at = scenario.size(); at >= chunk && tries > 0;) {
+            at -= chunk;
+            Scenario candidate = scenario;
+            candidate.erase(candidate.begin() + static_cast<std::ptrdiff_t>(at),
+                            candidate.begin() + static_cast<std::ptrdiff_t>(at + chunk));
+            --tries;
+            if (!diverges(candidate))
+                continue;
+            scenario = std::move(candidate);
+            shorter = true;
+            at = std::min(at, scenario.size());
+        }
+        if (!shorter)
+            chunk /= 2;
+        chunk = std::min(chunk, scenario.size());
+    }
+    return scenario;
+}
+
+} // namespace conformance::lockstep

@@ -1,0 +1,64 @@
+// The driver and its model, step by step beside each other, until they differ.
+#pragma once
+
+#include "conformance/lockstep/generate.hpp"
+#include "conformance/lockstep/scenario.hpp"
+#include "conformance/lockstep/subject.hpp"
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace conformance::lockstep {
+
+struct Divergence {
+    std::string expected, observed; // sentences
+};
+
+class Duel {
+  public:
+    explicit Duel(const ublk::model::KernelTraits& kernel) : kernel_(kernel) {}
+
+    // Sends a command to both, and waits for what has to follow. Nothing is sent after a divergence, and
+    // nothing that is not applicable.
+    void go(const Command& command);
+    // Deletes everything, in step as well, and waits a little for what must not come.
+    void end();
+
+    const ublk::model::State& state() const { return state_; }
+    const Scenario& done() const { return done_; } // what was sent
+    const std::optional<Divergence>& divergence() const { return divergence_; }
+
+  private:
+    void settle();
+    void listen();
+    void observe(const Answered& answered);
+    bool is_aftermath(const Answered& answered) const;
+    void send_again(Token token);
+    bool take_delivery(const Answered& answered);
+    void check_answer(const Command& command, Token token);
+    void check_death(std::uint32_t dev);
+    void differ(std::string expected, std::string observed);
+    std::string name(Token token) const;
+    void expect(const ublk::model::Expected& expected, Token own);
+
+    const ublk::model::KernelTraits& kernel_;
+    ublk::model::State state_;
+    Subject subject_;
+    Token last_ = 0;
+    std::map<Token, Command> sent_;
+    std::map<Token, ublk::model::Answer> expected_; // what has to come back now
+    Scenario done_;
+    bool added_ = false;                                                  // the last step made a device
+    std::map<std::uint32_t, std::chrono::steady_clock::time_point> ends_; // of disks, perhaps; by device
+    std::optional<Divergence> divergence_;
+};
+
+// The first divergence of a whole sequence, everything deleted at its end.
+std::optional<Divergence> replay(const Scenario& scenario, const ublk::model::KernelTraits& kernel);
+
+// A shorter sequence that still diverges: each is tried by `diverges`, at most `tries` times.
+Scenario shrink(Scenario scenario, const std::function<bool(const Scenario&)>& diverges, unsigned tries);
+
+} // namespace conformance::lockstep

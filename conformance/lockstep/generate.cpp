@@ -1,0 +1,233 @@
+#include "conformance/lockstep/generate.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+namespace conformance::lockstep {
+
+using namespace ublk::model;
+namespace uapi = ublk::uapi;
+
+namespace {
+
+constexpr std::size_t most_waiting = 6;
+constexpr std::uint64_t usual_sectors = 8192; // every page that an application touches is below
+
+bool one_in(const Chance& chance, std::uint32_t n)
+{
+    return chance(n) == 0;
+}
+
+template <typename T>
+const T& any_of(const std::vector<T>& choices, const Chance& chance)
+{
+    return choices[chance(static_cast<std::uint32_t>(choices.size()))];
+}
+
+Features some_flags(const KernelTraits& kernel, const Chance& chance)
+{
+    using enum Feature;
+    static const std::vector<Features> flavours{
+        {},
+        need_get_data,
+        user_copy,
+        user_recovery,
+        user_recovery | user_recovery_reissue,
+        user_recovery | user_recovery_fail_io,
+        user_recovery | need_get_data,
+        user_recovery | quiesce,
+        user_recovery | user_recovery_reissue | quiesce,
+        user_recovery | user_recovery_fail_io | quiesce,
+        quiesce,
+        user_recovery_reissue,
+        user_recovery | user_recovery_fail_io | user_recovery_reissue,
+    };
+    const auto flags = any_of(flavours, chance) & kernel.features;
+    return flags | (Features(no_auto_part_scan) & kernel.features);
+}
+
+Command add_device(const KernelTraits& kernel, const Chance& chance)
+{
+    Command command{.verb = Verb::add, .dev = uapi::no_dev_id};
+    if (one_in(chance, 8))
+        command.dev = chance(3);
+    command.queues = static_cast<std::uint16_t>(1 + chance(2));
+    command.depth = static_cast<std::uint16_t>(1 + chance(3));
+    if (one_in(chance, 20))
+        command.depth = 0;
+    command.flags = some_flags(kernel, chance);
+    return command;
+}
+
+struct Place {
+    std::uint16_t queue, tag;
+    Tag content;
+};
+
+std::vector<Place> places(const Device& device, TagState state)
+{
+    std::vector<Place> found;
+    for (std::uint16_t q = 0; q < device.queues.size(); ++q) {
+        for (std::uint16_t t = 0; t < device.depth; ++t) {
+            const Tag& tag = device.queues[q].tags[t];
+            if (tag.state == state)
+                found.push_back({q, t, tag});
+        }
+    }
+    return found;
+}
+
+Command at(Verb verb, const Device& device, const Place& place, std::uint8_t task)
+{
+    Command command{.verb = verb, .dev = device.id};
+    command.queue = place.queue;
+    command.tag = place.tag;
+    command.task = task;
+    return command;
+}
+
+bool waits(const State& state, Verb verb, std::uint32_t dev)
+{
+    return std::ranges::any_of(
+        state.waiting, [&](const Waiting& w) { return w.command.verb == verb && w.command.dev == dev; });
+}
+
+Given some_result(const Chance& chance)
+{
+    static const std::vector<Given> results{Given::good, Given::good,  Given::good, Given::good,
+                                            Given::half, Given::wrong, Given::zero};
+    return any_of(results, chance);
+}
+
+// What brings the device further: it is started, served, recovered.
+std::vector<Command> ways_on(const State& state, const Device& device, const Chance& chance)
+{
+    std::vector<Command> ways;
+    const Command here{.dev = device.id};
+    const auto add = [&](Verb verb) {
+        ways.push_back(here);
+        ways.back().verb = verb;
+    };
+    if (!device.has_params && device.state == DevState::dead) {
+        add(Verb::set_params);
+        ways.back().value = usual_sectors * (1 + chance(2));
+    }
+    if (device.server == 0)
+        add(Verb::open);
+    if (const auto unfetched = places(device, TagState::unfetched); device.server != 0 && !unfetched.empty())
+        for (int twice = 0; twice < 3; ++twice)
+            ways.push_back(at(Verb::fetch, device, any_of(unfetched, chance),
+                              static_cast<std::uint8_t>(one_in(chance, 4) ? 1 : 0)));
+    if (device.has_params && device.server != 0 && device.state == DevState::dead &&
+        !waits(state, Verb::start, device.id))
+        add(Verb::start);
+    if (device.server != 0 && (device.state == DevState::quiesced || device.state == DevState::fail_io) &&
+        !waits(state, Verb::end_recovery, device.id))
+        add(Verb::end_recovery);
+    if (const auto owned = places(device, TagState::owned); !owned.empty()) {
+        const auto& place = any_of(owned, chance);
+        ways.push_back(at(Verb::commit, device, place, place.content.task));
+        ways.back().result = some_result(chance);
+        ways.push_back(ways.back());
+    }
+    if (const auto asked = places(device, TagState::need_data); !asked.empty()) {
+        const auto& place = any_of(asked, chance);
+        ways.push_back(at(Verb::get_data, device, place, place.content.task));
+    }
+    if (device.disk) {
+        add(one_in(chance, 2) ? Verb::read : Verb::write);
+        ways.back().queue =
+            static_cast<std::uint16_t>(chance(static_cast<std::uint32_t>(device.queues.size())));
+        ways.push_back(ways.back());
+    }
+    return ways;
+}
+
+Given some_given(const Chance& chance)
+{
+    return one_in(chance, 4) ? Given::wrong : one_in(chance, 8) ? Given::zero : Given::good;
+}
+
+Command anything(const State& state, const KernelTraits& kernel, const Chance& chance)
+{
+    constexpr std::uint32_t verbs = static_cast<std::uint32_t>(Verb::deliver); // which is nobody's to send
+    const auto verb = static_cast<Verb>(chance(verbs));
+    if (verb == Verb::add)
+        return add_device(kernel, chance);
+    Command command{.verb = verb};
+    command.dev = state.devices.empty() || one_in(chance, 30) ? chance(3) : any_of(state.devices, chance).id;
+    command.given = some_given(chance);
+    if (verb != Verb::start && command.given == Given::zero)
+        command.given = Given::good;
+    command.result = some_result(chance);
+    command.task = static_cast<std::uint8_t>(chance(2));
+    command.queue = static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 3 : 2));
+    command.tag = static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 6 : 3));
+    if (verb == Verb::update_size || verb == Verb::set_params)
+        command.value = usual_sectors * (1 + chance(2));
+    return command;
+}
+
+// The members that the verb takes, so that a command equals what is read back from its text.
+Command plain(const Command& command)
+{
+    return *parse_command(to_string(command));
+}
+
+} // namespace
+
+std::uint32_t SeededChance::operator()(std::uint32_t bound)
+{
+    // SplitMix64
+    std::uint64_t z = state_ += 0x9e3779b97f4a7c15U;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return static_cast<std::uint32_t>((z ^ (z >> 31)) % bound);
+}
+
+Command choose(const State& state, const KernelTraits& kernel, const Chance& chance)
+{
+    if (state.devices.empty() && state.waiting.empty())
+        return plain(add_device(kernel, chance));
+    for (int attempt = 0; attempt < 40; ++attempt) {
+        Command command = anything(state, kernel, chance);
+        if (!state.devices.empty() && chance(10) < 7) {
+            const auto ways = ways_on(state, any_of(state.devices, chance), chance);
+            if (!ways.empty())
+                command = any_of(ways, chance);
+        }
+        const bool may_wait = state.waiting.size() < most_waiting || !is_control(command.verb);
+        if (may_wait && !obstacle(state, command, kernel))
+            return plain(command);
+    }
+    return {.verb = Verb::get_info, .dev = 0};
+}
+
+std::optional<Command> clear_away(const State& state)
+{
+    for (const auto& device : state.devices) {
+        const Command here{.dev = device.id};
+        const auto with = [&](Verb verb) {
+            Command command = here;
+            command.verb = verb;
+            return command;
+        };
+        const bool starts = std::ranges::any_of(state.waiting, [&](const Waiting& w) {
+            return w.command.dev == device.id &&
+                   (w.command.verb == Verb::start || w.command.verb == Verb::end_recovery);
+        });
+        if (starts && !is_ready(device))
+            return with(Verb::interrupt);
+        if (!device.deleted && !waits(state, Verb::del, device.id) &&
+            !waits(state, Verb::del_async, device.id))
+            return with(Verb::del);
+        if (device.server != 0)
+            return with(Verb::kill);
+        if (device.block_opens != 0)
+            return with(Verb::close_block);
+    }
+    return std::nullopt;
+}
+
+} // namespace conformance::lockstep

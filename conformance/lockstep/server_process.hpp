@@ -1,0 +1,49 @@
+// A server in a process of its own, which does what it is told and thinks nothing: two tasks (threads), each
+// with a ring. It is only as good as the commands that it is given, and can be killed like any server.
+#pragma once
+
+#include "conformance/driver/driver.hpp"
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace conformance::lockstep {
+
+using ublk::wire::Completion;
+
+class ServerProcess {
+  public:
+    static constexpr unsigned tasks = 2;
+
+    // The process is there, ublkcN is not open yet. It has no CAP_SYS_ADMIN, so no kernel scans for
+    // partitions.
+    explicit ServerProcess(const DevInfo& device);
+    ~ServerProcess(); // kills it
+    ServerProcess(const ServerProcess&) = delete;
+    ServerProcess& operator=(const ServerProcess&) = delete;
+
+    pid_t pid() const { return pid_; }
+    long open(); // opens ublkcN and maps its descriptors; 0 or -errno of the open
+    // Sends an I/O command: 0, or -errno of io_uring_enter. `buffer`: the tag's own; else its address is 0.
+    long send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer, std::uint64_t user_data);
+    std::vector<Completion> completions(); // that are there, of both tasks
+    IoDesc describe(unsigned queue, unsigned tag);
+    void end_task(unsigned task);
+    void kill(); // SIGKILL, and waits for its end
+
+  private:
+    struct Order;
+    struct Report;
+    Report tell(unsigned task, const Order& order);
+    [[noreturn]] void serve(const std::array<int, tasks>& sockets) const;
+
+    DevInfo device_;
+    pid_t pid_ = -1;
+    std::array<Fd, tasks> sockets_;
+    std::array<bool, tasks> ended_{};
+    std::vector<Completion> early_; // that came with another answer
+};
+
+} // namespace conformance::lockstep

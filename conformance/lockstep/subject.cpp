@@ -1,0 +1,298 @@
+#include "conformance/lockstep/subject.hpp"
+
+#include "conformance/driver/ctrl_verbs.hpp"
+
+#include <atomic>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fstream>
+#include <memory>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <utility>
+
+namespace conformance::lockstep {
+
+namespace model = ublk::model;
+namespace uapi = ublk::uapi;
+namespace wire = ublk::wire;
+
+namespace {
+
+constexpr std::uint64_t page_sectors = 8,
+                        page_distance = 64; // 512-byte sectors; far from the next, so not merged
+
+CtrlNr control_nr(Verb verb)
+{
+    switch (verb) {
+    case Verb::add:
+        return CtrlNr::add_dev;
+    case Verb::del:
+        return CtrlNr::del_dev;
+    case Verb::del_async:
+        return CtrlNr::del_dev_async;
+    case Verb::get_params:
+        return CtrlNr::get_params;
+    case Verb::set_params:
+        return CtrlNr::set_params;
+    case Verb::start:
+        return CtrlNr::start_dev;
+    case Verb::stop:
+        return CtrlNr::stop_dev;
+    case Verb::try_stop:
+        return CtrlNr::try_stop_dev;
+    case Verb::start_recovery:
+        return CtrlNr::start_user_recovery;
+    case Verb::end_recovery:
+        return CtrlNr::end_user_recovery;
+    case Verb::update_size:
+        return CtrlNr::update_size;
+    case Verb::quiesce:
+        return CtrlNr::quiesce_dev;
+    default:
+        return CtrlNr::get_dev_info;
+    }
+}
+
+std::uint32_t io_op(Verb verb)
+{
+    constexpr std::uint32_t no_io_nr = 0x30;
+    switch (verb) {
+    case Verb::fetch:
+        return uapi::opcode(IoNr::fetch_req);
+    case Verb::commit:
+        return uapi::opcode(IoNr::commit_and_fetch_req);
+    case Verb::get_data:
+        return uapi::opcode(IoNr::need_get_data);
+    default:
+        return uapi::encode_opcode(uapi::Direction::read_write, uapi::opcode_type_ublk, no_io_nr,
+                                   sizeof(IoCmd));
+    }
+}
+
+// In a way that no signal ends, as I/O does.
+bool sleeps(pid_t tid)
+{
+    std::ifstream file(fmt::format("/proc/self/task/{}/stat", tid));
+    std::string line;
+    std::getline(file, line);
+    const auto name_end = line.rfind(')');
+    return tid != 0 && name_end != std::string::npos && line.substr(name_end + 2, 1) == "D";
+}
+
+long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t sector)
+{
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    ::sched_setaffinity(0, sizeof(cpus), &cpus);
+    const auto fd = wire::open_node(path, O_RDWR | O_DIRECT);
+    if (!fd)
+        return -fd.error();
+    constexpr auto bytes = static_cast<std::size_t>(model::request_bytes);
+    const std::unique_ptr<void, decltype(&std::free)> page(std::aligned_alloc(bytes, bytes), &std::free);
+    const auto offset = static_cast<off_t>(sector * uapi::sector_size);
+    return sys(write ? ::pwrite(fd->get(), page.get(), bytes, offset)
+                     : ::pread(fd->get(), page.get(), bytes, offset));
+}
+
+} // namespace
+
+// ADD_DEV of a zoned device without USER_COPY takes the id, finds that it may not be, and gives the id back.
+bool is_free_id(Driver& driver, std::uint32_t dev)
+{
+    return driver.add({.dev_id = dev, .flags = Feature::zoned}) == -EINVAL;
+}
+
+Subject::~Subject()
+{
+    for (const auto& [id, info] : devices_)
+        interrupt(id);
+    servers_.clear();
+    open_disks_.clear();
+    eventually(
+        [this] {
+            collect();
+            return apps_.empty();
+        },
+        1s);
+    for (const auto& [id, info] : devices_)
+        driver_.begin(CtrlNr::del_dev, {.dev_id = id}).wait(2s);
+}
+
+void Subject::send(const Command& command, Token token, const model::Device* before)
+{
+    const auto answer = [&](long result) { at_once_.push_back({token, result}); };
+    if (model::is_control(command.verb))
+        return send_control(command, token, before);
+    switch (command.verb) {
+    case Verb::open: {
+        if (before->server != 0)
+            return answer(sys(::open(wire::char_path(command.dev).c_str(), O_RDWR | O_CLOEXEC)));
+        auto& server = servers_[command.dev];
+        server = std::make_unique<ServerProcess>(devices_.at(command.dev));
+        pids_.push_back(server->pid());
+        long result = 0;
+        eventually([&] { return (result = server->open()) != -EBUSY; }); // the last release is under way
+        return answer(result);
+    }
+    case Verb::end_task:
+        servers_.at(command.dev)->end_task(command.task);
+        return answer(0);
+    case Verb::kill:
+        servers_.at(command.dev)->kill();
+        servers_.erase(command.dev);
+        return answer(0);
+    case Verb::interrupt:
+        interrupt(command.dev);
+        return answer(0);
+    case Verb::read:
+    case Verb::write:
+        return start_app(command, token);
+    case Verb::open_block: {
+        auto fd = wire::open_node(wire::block_path(command.dev), O_RDONLY);
+        if (!fd)
+            return answer(-fd.error());
+        open_disks_.emplace(command.dev, std::move(*fd));
+        return answer(0);
+    }
+    case Verb::close_block:
+        open_disks_.erase(open_disks_.find(command.dev));
+        return answer(0);
+    default:
+        return send_io(command, token, *before);
+    }
+}
+
+void Subject::send_control(const Command& command, Token token, const model::Device* before)
+{
+    auto& buffers = *(buffers_[token] = std::make_unique<Buffers>());
+    CtrlCmd cmd{.dev_id = command.dev, .data = command.value};
+    if (command.verb == Verb::add) {
+        buffers.info = to_info({.nr_hw_queues = command.queues,
+                                .queue_depth = command.depth,
+                                .dev_id = command.dev,
+                                .flags = command.flags});
+        cmd.data = 0;
+    }
+    if (command.verb == Verb::add || command.verb == Verb::get_info) {
+        cmd.len = sizeof(buffers.info);
+        cmd.addr = address(&buffers.info);
+    }
+    if (command.verb == Verb::set_params || command.verb == Verb::get_params) {
+        buffers.params = basic_params(command.value);
+        if (command.given == Given::wrong)
+            buffers.params.basic.logical_bs_shift = 8;
+        cmd.len = sizeof(buffers.params);
+        cmd.addr = address(&buffers.params);
+        cmd.data = 0;
+    }
+    if (command.verb == Verb::start || command.verb == Verb::end_recovery) {
+        constexpr std::uint64_t init = 1; // which has no ublkcN open
+        const bool server = command.given == Given::good && before != nullptr && before->server != 0;
+        cmd.data = command.given == Given::zero ? 0
+                   : server                     ? static_cast<std::uint64_t>(servers_.at(command.dev)->pid())
+                                                : init;
+    }
+    sent_.insert_or_assign(token, Sent{command, driver_.begin(control_nr(command.verb), cmd)});
+}
+
+void Subject::send_io(const Command& command, Token token, const model::Device& before)
+{
+    IoCmd cmd{.q_id = command.queue, .tag = command.tag};
+    if (command.verb == Verb::commit && command.queue < before.queues.size() && command.tag < before.depth) {
+        const auto app = before.queues[command.queue].tags[command.tag].request;
+        for (const auto& request : before.requests) {
+            if (request.app == app)
+                cmd.result = model::committed_bytes(request, command.result);
+        }
+    }
+    // The payload of USER_COPY needs no buffer, and may have none.
+    const bool copies = !before.flags.has(Feature::user_copy);
+    const long sent =
+        servers_.at(command.dev)
+            ->send(command.task, io_op(command.verb), cmd, copies == (command.given == Given::good), token);
+    if (sent != 0)
+        at_once_.push_back({token, sent});
+}
+
+// Returns when the driver has the page, or has refused it: the thread sleeps in the I/O, or is done.
+void Subject::start_app(const Command& command, Token token)
+{
+    const Device device(driver_, devices_.at(command.dev));
+    const auto cpu = queue_cpus(device, command.queue).front();
+    const auto sector = page_distance * sectors_.size();
+    sectors_[token] = sector;
+    const auto tid = std::make_shared<std::atomic<pid_t>>(0);
+    const auto& app =
+        apps_
+            .insert({token,
+                     App([tid, path = device.block_path(), cpu, write = command.verb == Verb::write, sector] {
+                         tid->store(static_cast<pid_t>(::syscall(SYS_gettid)));
+                         return move_page(path, cpu, write, sector);
+                     })})
+            .first->second;
+    for (int asleep = 0; asleep < 3 && !app.done(); ++asleep) { // opening sleeps as well, but not for long
+        eventually([&] { return app.done() || sleeps(tid->load()); }, 1s);
+        ::usleep(200);
+    }
+}
+
+void Subject::interrupt(std::uint32_t dev)
+{
+    for (auto& [token, sent] : sent_) {
+        const auto verb = sent.command.verb;
+        if (sent.command.dev == dev && (verb == Verb::start || verb == Verb::end_recovery))
+            sent.pending.cancel();
+    }
+}
+
+std::vector<Answered> Subject::collect()
+{
+    auto answers = std::exchange(at_once_, {});
+    for (auto it = sent_.begin(); it != sent_.end();) {
+        const auto result = it->second.pending.wait(0ms);
+        if (!result) {
+            ++it;
+            continue;
+        }
+        if (it->second.command.verb == Verb::add && *result == 0) {
+            const auto& info = buffers_.at(it->first)->info;
+            devices_[info.dev_id] = info;
+        }
+        answers.push_back({it->first, *result});
+        it = sent_.erase(it);
+    }
+    for (auto& [id, server] : servers_) {
+        for (const auto& done : server->completions())
+            answers.push_back({static_cast<Token>(done.user_data), done.res});
+    }
+    for (auto it = apps_.begin(); it != apps_.end();) {
+        if (it->second.done())
+            answers.push_back({it->first, it->second.result()});
+        it = it->second.done() ? apps_.erase(it) : std::next(it);
+    }
+    return answers;
+}
+
+std::optional<Subject::Held> Subject::held(std::uint32_t dev, unsigned queue, unsigned tag)
+{
+    const auto desc = servers_.at(dev)->describe(queue, tag);
+    for (const auto& [token, sector] : sectors_) {
+        if (desc.start_sector < sector || desc.start_sector >= sector + page_sectors)
+            continue;
+        return Held{.app = token,
+                    .done_bytes = static_cast<unsigned>(desc.start_sector - sector) * uapi::sector_size,
+                    .write = desc.op() == static_cast<std::uint8_t>(IoOp::write),
+                    .bytes = desc.nr_sectors * uapi::sector_size};
+    }
+    return std::nullopt;
+}
+
+DevInfo Subject::info_now(std::uint32_t dev)
+{
+    return Device(driver_, devices_.at(dev)).info();
+}
+
+} // namespace conformance::lockstep

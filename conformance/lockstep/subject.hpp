@@ -1,0 +1,79 @@
+// The real driver, as something that commands are sent to and answers come from.
+#pragma once
+
+#include "conformance/driver/driver.hpp"
+#include "conformance/driver/server.hpp"
+#include "conformance/lockstep/server_process.hpp"
+#include "ublk/model/step.hpp"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace conformance::lockstep {
+
+using ublk::model::Command;
+using ublk::model::Given;
+using ublk::model::Token;
+using ublk::model::Verb;
+
+struct Answered {
+    Token token;
+    long result;
+};
+
+// Whether ADD_DEV would find the id free. It outlives the device a little.
+bool is_free_id(Driver& driver, std::uint32_t dev);
+
+class Subject {
+  public:
+    ~Subject(); // ends servers and deletes devices, as far as that works
+
+    // The answer comes by collect(). `before`: the device as the model has it; nullptr: there is none.
+    void send(const Command& command, Token token, const ublk::model::Device* before);
+    std::vector<Answered> collect(); // what has come back since the last call
+
+    // The request that a tag of the server holds: the application that made it, and how far it is done.
+    struct Held {
+        Token app;
+        unsigned done_bytes;
+        bool write;
+        unsigned bytes;
+    };
+    std::optional<Held> held(std::uint32_t dev, unsigned queue, unsigned tag);
+
+    // Of answered commands:
+    const DevInfo& info(Token token) const { return buffers_.at(token)->info; }
+    const Params& params(Token token) const { return buffers_.at(token)->params; }
+    DevInfo info_now(std::uint32_t dev);
+    bool is_free(std::uint32_t dev) { return is_free_id(driver_, dev); }
+    pid_t pid_of(std::uint32_t server) const { return server == 0 ? -1 : pids_.at(server - 1); }
+
+  private:
+    struct Buffers {
+        DevInfo info;
+        Params params;
+    };
+    void send_control(const Command& command, Token token, const ublk::model::Device* before);
+    void send_io(const Command& command, Token token, const ublk::model::Device& before);
+    void start_app(const Command& command, Token token);
+    void interrupt(std::uint32_t dev);
+
+    Driver driver_;
+    std::map<std::uint32_t, DevInfo> devices_;
+    std::map<std::uint32_t, std::unique_ptr<ServerProcess>> servers_; // by device
+    std::vector<pid_t> pids_;                                         // of all servers there have been
+    std::map<Token, std::unique_ptr<Buffers>> buffers_;
+    struct Sent {
+        Command command;
+        Pending pending;
+    };
+    std::map<Token, Sent> sent_;
+    std::map<Token, App> apps_;
+    std::map<Token, std::uint64_t> sectors_; // of each application's page
+    std::multimap<std::uint32_t, Fd> open_disks_;
+    std::vector<Answered> at_once_; // by system calls
+};
+
+} // namespace conformance::lockstep
