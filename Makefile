@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance perf bench servers servers-broken kernels list lint format asan tsan fuzz clean
+.PHONY: help setup build test property conformance lockstep model-page perf bench servers servers-broken kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -23,6 +23,11 @@ conformance: ## judge kernels: KERNEL="6.12 7.3", ARGS="--case UBLK-CTRL-*"
 	@$(ublkcheck) run --kernel "$(KERNEL)" $(ARGS) || { code=$$?; \
 	    printf '%-10s %s\n' exit "$$code (0 nothing unexpected, 1 unexpected verdicts, 2 usage, 3 could not run)"; \
 	    exit $$code; }
+
+lockstep: ## random sequences on kernel and model: KERNEL=7.3, SEED=, STEPS=2000, ARGS="--scenario FILE"
+	@ci/setup build vm
+	@ci/build release $(programs)
+	@$(ublkcheck) lockstep --kernel "$(KERNEL)" $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
 
 servers: ## judge ublk-serve, each backend, and kublk: KERNEL=7.3, ARGS="--case SERVER-DATA-*"
 	@ci/setup build vm
@@ -64,6 +69,11 @@ setup: ## install what building and running need (as root)
 
 kernels: build ## the packaged kernels that KERNEL= can name
 	@$(ublkcheck) kernels $(ARGS)
+
+model-page: ## print ublk/model/README.md again, from the model's tables
+	@ci/setup build
+	@ci/build release print_model_page
+	@build/bin/print_model_page >ublk/model/README.md
 
 list: build ## the requirement cases
 	@$(ublkcheck) list $(ARGS)

@@ -147,8 +147,12 @@ void Duel::observe(const Answered& answered)
         return;
     }
     const bool allowed = found->second.allows(static_cast<std::int32_t>(answered.result));
-    if (!allowed && is_aftermath(answered))
-        return send_again(answered.token);
+    if (!allowed && is_aftermath(answered)) {
+        if (model::find(state_, sent_.at(answered.token).dev) != nullptr)
+            return send_again(answered.token);
+        expected_.erase(found); // the device has gone with it
+        return;
+    }
     if (!allowed)
         differ(fmt::format("{} comes back with {}", name(answered.token), to_string(found->second)),
                fmt::format("it came back with {}", result_text(answered.result)));
