@@ -99,7 +99,7 @@ void run_share(unsigned share)
     if (!plan.scenario.empty())
         return run_scenario(plan.scenario, kernel);
     SeededChance seeds(plan.seed * shares + share);
-    for (unsigned steps = 0, sequences = 0; steps < plan.steps; ++sequences) {
+    for (unsigned steps = 0; steps < plan.steps;) {
         SeededChance chance((std::uint64_t{seeds(~0U)} << 32) | seeds(~0U));
         const auto [done, divergence] = play(kernel, chance);
         steps += static_cast<unsigned>(done.size());

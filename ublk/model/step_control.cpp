@@ -161,6 +161,8 @@ std::optional<std::int32_t> Stepper::refused(const Waiting& waiting, const Devic
         return -EINVAL;
     if (!row.needs.empty() && !device.flags.has_any(row.needs))
         return row.without;
+    if (kernel_.recovery_einval && !device.completed && waiting.command.verb == Verb::start_recovery)
+        return -EINVAL;
     if (device.disk_object && !device.disk && waiting.command.verb == Verb::set_params)
         return -EACCES;
     if (device.disk_object && !device.disk && waiting.command.verb == Verb::start)

@@ -95,11 +95,6 @@ constexpr std::array table{
              "UBLK-SIZE-002",
              "UPDATE_SIZE without a disk crashes the kernel",
              {{{{6, 16}, {6, 19, 14}}}}},
-    TraitRow{&K::ring_exit_is_death,
-             "ring_exit_is_death",
-             "UBLK-LIFE-003",
-             "the end of a ring aborts what its queue's server owns",
-             {{{first, {6, 15}}}}},
 };
 
 } // namespace

@@ -29,11 +29,10 @@ struct KernelTraits {
     bool all_queues = false;    // ... or before all queues are complete
     bool short_resent = false;  // the rest of a short write, and of a short read without copy, comes again
     bool any_recovery = false;  // ADD_DEV takes any combination of recovery flags
-    bool recovery_einval = false;    // START_USER_RECOVERY before any disk is -EINVAL
-    bool cancel_forgotten = false;   // a canceled command does not keep its queue from being taken for ready
-    bool one_shot_start = false;     // START_DEV does not wait for a second round of FETCHes
-    bool resize_oopses = false;      // UPDATE_SIZE without a disk
-    bool ring_exit_is_death = false; // the end of a ring aborts what its queue's server owns
+    bool recovery_einval = false;  // START_USER_RECOVERY before any disk is -EINVAL
+    bool cancel_forgotten = false; // a canceled command does not keep its queue from being taken for ready
+    bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
+    bool resize_oopses = false;    // UPDATE_SIZE without a disk
 };
 
 struct TraitRange {
