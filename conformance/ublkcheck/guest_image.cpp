@@ -14,7 +14,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 3> optional_programs{"fio", "mkfs.ext4", "e2fsck"};
+constexpr std::array<const char*, 4> optional_programs{"fio", "mkfs.ext4", "e2fsck", "mkfs.btrfs"};
+// Modules that a case loads itself, see conformance/server/modules.hpp.
+constexpr std::array<const char*, 3> on_demand{"loop", "brd", "btrfs"};
 
 // ublk_drv.ko, ublk_drv.ko.xz, ...
 bool is_driver(const fs::path& module)
@@ -76,6 +78,18 @@ vm::Result<std::vector<fs::path>> guest_modules(const vm::Kernel& kernel, const 
     return modules;
 }
 
+// A folder for each, with the files in the order in which to load them.
+void add_modules_on_demand(const vm::Kernel& kernel, vm::InitramfsSpec& spec)
+{
+    for (const std::string name : on_demand) {
+        const std::array<std::string, 1> one{name};
+        const auto modules = vm::module_closure(kernel, one);
+        for (std::size_t i = 0; modules && i < modules->size(); ++i)
+            spec.files.emplace_back((*modules)[i], fmt::format("/on-demand/{}/{:02}-{}", name, i,
+                                                               (*modules)[i].filename().string()));
+    }
+}
+
 } // namespace
 
 std::vector<std::string> missing_programs()
@@ -105,6 +119,7 @@ vm::Result<void> write_guest_image(const vm::Kernel& kernel, const GuestOptions&
     spec.programs.insert(spec.programs.end(), options.extras.programs.begin(), options.extras.programs.end());
     spec.files = options.extras.files;
     spec.modules = *modules;
+    add_modules_on_demand(kernel, spec);
     return vm::write_initramfs(spec, out);
 }
 

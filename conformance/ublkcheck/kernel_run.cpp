@@ -167,8 +167,8 @@ Expected<PoolOptions> KernelRun::prepare(std::size_t cases)
         return failed(written.error());
     early_.push_back({"initramfs", seconds_since(started)});
     if (const auto missing = missing_programs(); !missing.empty())
-        terminal_.note(fmt::format("not on this machine: {}; cases that need it are skipped, install fio and "
-                                   "e2fsprogs",
+        terminal_.note(fmt::format("not on this machine: {}; cases that need it are skipped, install fio, "
+                                   "e2fsprogs and btrfs-progs",
                                    fmt::join(missing, ", ")));
 
     const auto request = options_.accel == "kvm"   ? vm::AccelRequest::kvm
