@@ -138,15 +138,18 @@ TEST(Zones, ThatAreConventionalAreWrittenAnywhereInside)
     EXPECT_EQ(ZoneTable(small).append(8 * 16, 1).error(), -EIO);
 }
 
+// Refused writes leave a zone as it is, and show what it is.
 TEST(ZoneLimits, AnImplicitlyOpenZoneGivesWay)
 {
     run(limited(2, 0), {{write, 1, 0, 1, 0, implicit_open, 1},
                         {write, 2, 0, 1, 0, implicit_open, 1},
                         {write, 3, 0, 1, 0, implicit_open, 1},
-                        {close, 1, 0, 0, 0, closed, 1}, // it was closed for zone 3
+                        {write, 1, 0, 1, -EIO, closed, 1}, // for zone 3
+                        {write, 1, 1, 1, 0, implicit_open, 2},
+                        {write, 2, 0, 1, -EIO, closed, 1}, // for zone 1
                         {open, 4, 0, 0, 0, explicit_open, 0},
-                        {close, 2, 0, 0, 0, closed, 1}, // in turn
-                        {write, 3, 1, 1, 0, implicit_open, 2}});
+                        {write, 1, 0, 1, -EIO, implicit_open, 2},
+                        {write, 3, 0, 1, -EIO, closed, 1}}); // in turn: not always the first
 }
 
 TEST(ZoneLimits, ExplicitlyOpenZonesStay)
