@@ -17,7 +17,8 @@ struct GuestOptions {
     GuestExtras extras{};
 };
 
-// Programs that cases start and skip without: fio, mkfs.ext4, e2fsck, mkfs.btrfs. Those that this machine lacks.
+// Programs that cases start and skip without: fio, mkfs.ext4, e2fsck, mkfs.btrfs. Those that this machine
+// lacks.
 std::vector<std::string> missing_programs();
 
 // Writes the initramfs. Errors: our own programs are not beside ublkcheck; a driver that is no module, was
