@@ -1,6 +1,5 @@
 #include "ublk/backends/zoned.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <fmt/core.h>
@@ -77,7 +76,7 @@ std::int32_t Zoned::handle(engine::Io& io) noexcept
     case flush:
         return 0;
     case read:
-        return handle_read(io);
+        return memory_.handle(io); // behind a write pointer nothing was written since the reset: zeroes
     case write:
         return handle_write(io);
     case zone_append:
@@ -97,25 +96,6 @@ std::int32_t Zoned::handle(engine::Io& io) noexcept
     default:
         return -EOPNOTSUPP;
     }
-}
-
-std::int32_t Zoned::handle_read(engine::Io& io) const noexcept
-{
-    const auto range = engine::byte_range(io, size_);
-    if (!range)
-        return range.error();
-    // Block by block of zones: the driver sends nothing that crosses one, and here it costs nothing.
-    const std::uint64_t zone_size = zones_->layout().size << uapi::sector_shift;
-    const std::int32_t res = memory_.handle(io);
-    for (std::uint64_t done = 0; res > 0 && done < range->length;) {
-        const std::uint64_t at = range->offset + done, zone = at / zone_size;
-        const std::uint64_t piece = std::min(range->length - done, (zone + 1) * zone_size - at);
-        const std::uint64_t written = zone * zone_size + (zones_->written(zone) << uapi::sector_shift);
-        const std::uint64_t there = std::min(piece, written > at ? written - at : 0);
-        std::ranges::fill(io.data.subspan(done + there, piece - there), std::byte{0});
-        done += piece;
-    }
-    return res;
 }
 
 std::int32_t Zoned::handle_write(engine::Io& io) noexcept
@@ -168,8 +148,7 @@ std::int32_t Zoned::reset_all() noexcept
 {
     const auto& layout = zones_->layout();
     for (std::uint64_t zone = layout.conventional; zone < layout.zones; ++zone)
-        if (zones_->written(zone) != 0 ||
-            zones_->report(zone).cond != static_cast<std::uint8_t>(uapi::ZoneCond::empty))
+        if (zones_->report(zone).cond != static_cast<std::uint8_t>(uapi::ZoneCond::empty))
             if (const std::int32_t res = reset(zone * layout.size); res < 0)
                 return res;
     return 0;

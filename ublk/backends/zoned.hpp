@@ -42,7 +42,6 @@ class Zoned {
           block_size_(options.block_size)
     {
     }
-    std::int32_t handle_read(engine::Io& io) const noexcept;
     std::int32_t handle_write(engine::Io& io) noexcept;
     std::int32_t handle_append(engine::Io& io) noexcept;
     std::int32_t report(const engine::Io& io) const noexcept;

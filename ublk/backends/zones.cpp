@@ -198,9 +198,4 @@ uapi::ZoneReport ZoneTable::report(std::uint64_t zone) const noexcept
             .capacity = conventional ? layout_.size : layout_.capacity};
 }
 
-std::uint64_t ZoneTable::written(std::uint64_t zone) const noexcept
-{
-    return is_conventional(zone) ? layout_.size : state(zone).wp;
-}
-
 } // namespace ublk::backends

@@ -52,8 +52,6 @@ class ZoneTable {
     std::expected<std::uint64_t, std::int32_t> sequential_zone(std::uint64_t zone_start) const noexcept;
     uapi::ZoneReport report(std::uint64_t zone) const noexcept;
     bool is_conventional(std::uint64_t zone) const noexcept { return zone < layout_.conventional; }
-    // Where in a zone nothing was written from, counted from its start.
-    std::uint64_t written(std::uint64_t zone) const noexcept;
 
   private:
     using Cond = uapi::ZoneCond;

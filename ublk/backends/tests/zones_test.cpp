@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <gtest/gtest.h>
+#include <latch>
 #include <random>
 #include <thread>
 #include <vector>
@@ -188,10 +189,12 @@ TEST(ZoneLimits, HoldForManyThreads)
     for (std::uint32_t seed = 0; seed < 20; ++seed) {
         ZoneTable table(limited(max_open, max_active));
         std::vector<std::thread> threads;
+        std::latch start(4); // or each is done before the next begins
         for (std::uint32_t t = 0; t < 4; ++t)
             threads.emplace_back([&, t] {
+                start.arrive_and_wait();
                 std::mt19937 random(seed * 4 + t);
-                for (int i = 0; i < 2000; ++i) {
+                for (int i = 0; i < 20000; ++i) {
                     constexpr std::array ops{append, append, append, append, open, close, finish, reset};
                     carry_out(table, {ops[random() % ops.size()], 1 + random() % 7, 0, 1 + random() % 4, 0,
                                       empty, 0});
