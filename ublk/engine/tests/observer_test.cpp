@@ -98,6 +98,22 @@ TEST(Observer, ThatIsUnsoundEndsTheQueueBeforeTheBackendSeesTheRequest)
     EXPECT_TRUE(end.stuck);
 }
 
+TEST(Observer, ThatIsUnsoundEndsTheQueueBeforeACompletionIsActedOn)
+{
+    struct Suspicious : ScribeOf<3> {
+        explicit Suspicious(Heard& heard) : ScribeOf(heard) {}
+        void completed(std::uint16_t, std::int32_t) noexcept { requests_left = 0; }
+    };
+    testing::FakeQueue queue(1, {{.op_flags = 1, .nr_sectors = 8, .start_sector = 0}}, 1);
+    queue.need_get_data();
+    Backend backend;
+    Heard heard;
+    QueueRunner runner(queue, backend, 0, Suspicious(heard));
+    runner.arm();
+    EXPECT_EQ(runner.run().code, EPROTO);
+    EXPECT_THAT(heard, ElementsAre("0 fetch 0", "entered", "drained", "entered", "drained"));
+}
+
 TEST(Observers, AreToldOneAfterTheOtherAndAreAsSoundAsTheWorst)
 {
     Heard heard;
