@@ -54,7 +54,7 @@ void check(const AddCommand& add)
     const auto& device = add.device;
     const bool zoned = add.type == BackendType::zoned;
     require(device.zoned == zoned);
-    require(!zoned || device.data_path == ublk::engine::DataPath::user_copy);
+    require(!zoned || device.serving.data_path == ublk::engine::DataPath::user_copy);
     require(!zoned || !ublk::backends::objection(add.zones));
     require(device.queues >= 1 && device.queues <= ublk::uapi::max_nr_queues);
     require(device.depth >= 1 && device.depth <= ublk::uapi::max_queue_depth);

@@ -33,21 +33,27 @@ class ScriptedQueue {
 
     // QueueDriver
     std::uint16_t depth() const noexcept { return driver_.depth(); }
+    ublk::engine::TagRange tags() const noexcept { return driver_.tags(); }
     void fetch(std::uint16_t tag) noexcept;
     void commit(std::uint16_t tag, std::int32_t result) noexcept;
     void get_data(std::uint16_t tag) noexcept { driver_.get_data(tag); } // not asked for: payload comes along
+    bool mapped() const noexcept { return true; }
+    void start(std::uint16_t, const ublk::engine::RingOp&, ublk::uapi::IoFlags) noexcept {
+    } // the backend has none
     std::int32_t bring(std::uint16_t, std::span<std::byte>) noexcept { return 0; }
     std::int32_t deliver(std::uint16_t, std::span<const std::byte>) noexcept { return 0; }
     bool short_reads() const noexcept { return true; }
     int submit() noexcept;
     int wait() noexcept;
+    int look() noexcept { return submit(); }
+    bool leaves_armed() const noexcept { return false; }
     template <typename F>
     void drain(F&& on_completion) noexcept
     {
         batch_ = {};
         for (; reap_ > 0 && driver_.completions() > 0 && !gone(); --reap_) {
-            const auto [tag, res] = hand_over();
-            on_completion(tag, res);
+            const auto [tag, res, what] = hand_over();
+            on_completion(tag, res, what);
             handled(tag, res);
         }
     }

@@ -20,6 +20,8 @@ namespace conformance {
 namespace {
 
 namespace fs = std::filesystem;
+using ublk::uapi::Feature;
+using ublk::uapi::Features;
 using ublk::uapi::sector_size;
 
 const auto integrity = in_suite("integrity");
@@ -30,6 +32,8 @@ struct Setup {
     const char* type; // memory, file
     unsigned queues, depth;
     const char* path = "copy"; // --data-path
+    std::vector<std::string> more = {};
+    Features needs = {};
 };
 
 // A file device is initialised first: reading holes would prove nothing.
@@ -49,6 +53,7 @@ std::vector<std::string> serve_arguments(const Setup& setup, std::size_t mib)
     } else {
         arguments.insert(arguments.end(), {"--size", fmt::format("{}M", mib)});
     }
+    arguments.insert(arguments.end(), setup.more.begin(), setup.more.end());
     return arguments;
 }
 
@@ -94,16 +99,55 @@ void fio_case(const Setup& setup, const Load& load)
     server.stop();
 }
 
-constexpr Setup memory_1_1{"memory, 1 queue of 1", "memory", 1, 1};
-constexpr Setup memory_2_32{"memory, 2 queues of 32", "memory", 2, 32};
-constexpr Setup memory_1_128{"memory, 1 queue of 128", "memory", 1, 128};
-constexpr Setup file_1_1{"file, 1 queue of 1", "file", 1, 1};
-constexpr Setup file_2_32{"file, 2 queues of 32", "file", 2, 32};
-constexpr Setup file_1_128{"file, 1 queue of 128", "file", 1, 128};
+const Setup memory_1_1{"memory, 1 queue of 1", "memory", 1, 1};
+const Setup memory_2_32{"memory, 2 queues of 32", "memory", 2, 32};
+const Setup memory_1_128{"memory, 1 queue of 128", "memory", 1, 128};
+const Setup file_1_1{"file, 1 queue of 1", "file", 1, 1};
+const Setup file_2_32{"file, 2 queues of 32", "file", 2, 32};
+const Setup file_1_128{"file, 1 queue of 128", "file", 1, 128};
 
-constexpr Setup memory_get_data{"memory, 2 queues of 32, get-data", "memory", 2, 32, "get-data"};
-constexpr Setup memory_user_copy{"memory, 2 queues of 32, user-copy", "memory", 2, 32, "user-copy"};
-constexpr Setup file_user_copy{"file, 1 queue of 128, user-copy", "file", 1, 128, "user-copy"};
+const Setup memory_get_data{"memory, 2 queues of 32, get-data", "memory", 2, 32, "get-data"};
+const Setup memory_user_copy{"memory, 2 queues of 32, user-copy", "memory", 2, 32, "user-copy"};
+const Setup file_user_copy{"file, 1 queue of 128, user-copy", "file", 1, 128, "user-copy"};
+
+constexpr Features zero_copy = Feature::support_zero_copy;
+constexpr Features auto_buf = Feature::support_zero_copy | Feature::auto_buf_reg;
+const std::vector<std::string> batch{"--batch"}, direct{"--direct"}, direct_batch{"--direct", "--batch"};
+
+const Setup file_zero_copy{"file, 2 queues of 32, zero-copy", "file", 2, 32, "zero-copy", {}, zero_copy};
+const Setup file_zero_copy_direct{
+    "file, 1 queue of 128, zero-copy, direct", "file", 1, 128, "zero-copy", direct, zero_copy};
+const Setup file_auto_buf{"file, 2 queues of 32, auto-buf", "file", 2, 32, "auto-buf", {}, auto_buf};
+const Setup file_auto_buf_direct{
+    "file, 1 queue of 128, auto-buf, direct", "file", 1, 128, "auto-buf", direct, auto_buf};
+const Setup file_direct{"file, 2 queues of 32, direct", "file", 2, 32, "copy", direct};
+const Setup memory_batch{"memory, 2 queues of 32, batch", "memory", 2, 32, "copy", batch, Feature::batch_io};
+const Setup memory_batch_deep{
+    "memory, 1 queue of 1024, batch", "memory", 1, 1024, "copy", batch, Feature::batch_io};
+const Setup memory_batch_user_copy{
+    "memory, 1 queue of 128, batch, user-copy", "memory", 1, 128, "user-copy", batch, Feature::batch_io};
+const Setup file_batch_zero_copy{"file, 1 queue of 32, batch, zero-copy",
+                                 "file",
+                                 1,
+                                 32,
+                                 "zero-copy",
+                                 batch,
+                                 zero_copy | Feature::batch_io};
+const Setup file_batch_auto_buf{"file, 2 queues of 32, batch, auto-buf, direct",
+                                "file",
+                                2,
+                                32,
+                                "auto-buf",
+                                direct_batch,
+                                auto_buf | Feature::batch_io};
+const Setup memory_threads{"memory, 1 queue of 32, 3 threads",
+                           "memory",
+                           1,
+                           32,
+                           "copy",
+                           {"--threads-per-queue", "3"},
+                           Feature::per_io_daemon};
+const Setup file_auto{"file, 1 queue of 32, auto, direct", "file", 1, 32, "auto", direct};
 
 constexpr Load random_4k{"randwrite", "4k", true};
 constexpr Load sequential_4k{"write", "4k", true};
@@ -215,7 +259,18 @@ void add_fio(const char* id, const Setup& setup, const Load& load)
         fmt::format("fio reads back by MD5 what it wrote: {}, {} {}, {}", setup.id, load.pattern, load.sizes,
                     load.direct ? "direct" : "buffered"),
         [&setup, &load] { fio_case(setup, load); },
-        std::initializer_list<CaseOption>{integrity, timeout(120s)}));
+        std::initializer_list<CaseOption>{integrity, timeout(120s), needs(setup.needs)}));
+}
+
+void add_image(const char* id, const Setup& setup, bool directly)
+{
+    static std::vector<std::unique_ptr<CaseRegistration>> keep;
+    keep.push_back(std::make_unique<CaseRegistration>(
+        id, contract,
+        fmt::format("a device and its file hold the image that was written {}: {}",
+                    directly ? "directly" : "through the page cache", setup.id),
+        [&setup, directly] { image_case(setup, directly); },
+        std::initializer_list<CaseOption>{integrity, timeout(120s), needs(setup.needs)}));
 }
 
 const bool fio_cases = [] {
@@ -234,6 +289,23 @@ const bool fio_cases = [] {
     add_fio("INTEGRITY-FIO-013", memory_get_data, random_mixed);
     add_fio("INTEGRITY-FIO-014", memory_user_copy, random_mixed);
     add_fio("INTEGRITY-FIO-015", file_user_copy, sequential_mixed_buffered);
+    add_fio("INTEGRITY-FIO-016", file_direct, random_mixed);
+    add_fio("INTEGRITY-FIO-017", file_zero_copy, random_mixed);
+    add_fio("INTEGRITY-FIO-018", file_auto_buf, random_4k);
+    add_fio("INTEGRITY-FIO-019", file_auto_buf_direct, random_mixed);
+    add_fio("INTEGRITY-FIO-020", memory_batch, random_mixed);
+    add_fio("INTEGRITY-FIO-021", memory_batch_deep, random_4k);
+    add_fio("INTEGRITY-FIO-022", memory_batch_user_copy, random_mixed);
+    add_fio("INTEGRITY-FIO-023", file_batch_auto_buf, random_mixed);
+    add_fio("INTEGRITY-FIO-024", memory_threads, random_4k);
+    add_fio("INTEGRITY-FIO-025", file_auto, sequential_mixed);
+    add_image("INTEGRITY-IMAGE-007", file_zero_copy, false);
+    add_image("INTEGRITY-IMAGE-008", file_zero_copy_direct, true);
+    add_image("INTEGRITY-IMAGE-009", file_auto_buf, true);
+    add_image("INTEGRITY-IMAGE-010", file_auto_buf_direct, false);
+    add_image("INTEGRITY-IMAGE-011", memory_batch, true);
+    add_image("INTEGRITY-IMAGE-012", file_batch_zero_copy, true);
+    add_image("INTEGRITY-IMAGE-013", memory_threads, false);
     return true;
 }();
 

@@ -99,10 +99,22 @@ bool has_program(const std::string& name)
     return false;
 }
 
-Serving::Serving(std::vector<std::string> add_arguments, Where where)
+Serving::Serving(const std::vector<std::string>& add_arguments, Where where)
 {
-    std::vector<std::string> arguments{"ublk-serve", "add", "--id", id_};
-    arguments.insert(arguments.end(), add_arguments.begin(), add_arguments.end());
+    start("add", add_arguments, where);
+}
+
+// Both commands write this file when the disk is served.
+void Serving::start(const char* command, const std::vector<std::string>& options, Where where)
+{
+    const std::string ready = "/tmp/ublk-serve.json";
+    ::unlink(ready.c_str());
+    std::vector<std::string> arguments{"ublk-serve", command, "--json", ready};
+    if (std::string_view(command) == "add")
+        arguments.insert(arguments.end(), {"--id", id_});
+    else
+        arguments.push_back(id_);
+    arguments.insert(arguments.end(), options.begin(), options.end());
     pid_ = spawn(arguments, -1);
     int raw = 0;
     bool ended = false;
@@ -110,15 +122,15 @@ Serving::Serving(std::vector<std::string> add_arguments, Where where)
         [&] {
             ended = ::waitpid(pid_, &raw, WNOHANG) == pid_;
             // The node is there before the disk behind it: until then opening it gives ENXIO.
-            return ended || ublk::wire::open_node(disk_, O_RDONLY).has_value();
+            return ended ||
+                   (::access(ready.c_str(), F_OK) == 0 && ublk::wire::open_node(disk_, O_RDONLY).has_value());
         },
         20s);
     if (ended || !there) {
         if (ended)
             pid_ = -1;
-        fail(fmt::format("ublk-serve brings up {}", disk_),
-             ended ? fmt::format("it ended with status {}", to_status(raw))
-                   : "there is no such device after 20 s",
+        fail(fmt::format("ublk-serve {} brings up {}", command, disk_),
+             ended ? fmt::format("it ended with status {}", to_status(raw)) : "it is not there after 20 s",
              where);
     }
 }
@@ -131,15 +143,39 @@ Serving::~Serving()
     }
 }
 
+int Serving::await_end(const char* after, Where where)
+{
+    int raw = 0;
+    if (!eventually([&] { return ::waitpid(pid_, &raw, WNOHANG) == pid_; }, 20s))
+        fail(fmt::format("ublk-serve ends after {}", after), "it is still there after 20 s", where);
+    pid_ = -1;
+    return to_status(raw);
+}
+
 void Serving::stop(Where where)
 {
     ::kill(pid_, SIGTERM);
-    int raw = 0;
-    if (!eventually([&] { return ::waitpid(pid_, &raw, WNOHANG) == pid_; }, 20s))
-        fail("ublk-serve ends on SIGTERM", "it is still there after 20 s", where);
-    pid_ = -1;
-    expect_eq(0, to_status(raw), "exit status of ublk-serve after SIGTERM", where);
+    expect_eq(0, await_end("SIGTERM", where), "exit status of ublk-serve after SIGTERM", where);
     expect_true(::access(disk_.c_str(), F_OK) != 0, "its block device is gone", where);
+}
+
+void Serving::kill()
+{
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+}
+
+void Serving::quiesce(Where where)
+{
+    must_run({"ublk-serve", "quiesce", id_}, where);
+    expect_eq(0, await_end("QUIESCE_DEV", where), "exit status of ublk-serve after QUIESCE_DEV", where);
+    expect_true(::access(disk_.c_str(), F_OK) == 0, "its block device is still there", where);
+}
+
+void Serving::recover(const std::vector<std::string>& recover_arguments, Where where)
+{
+    start("recover", recover_arguments, where);
 }
 
 } // namespace conformance

@@ -21,11 +21,11 @@ std::string must_run(const std::vector<std::string>& arguments, Where where = Wh
 pid_t spawn_program(const std::vector<std::string>& arguments, Where where = Where::current());
 bool has_program(const std::string& name); // in /bin of the guest, or the PATH of a host
 
-// `ublk-serve add` in the foreground, seen from outside: a process and a block device.
+// `ublk-serve` in the foreground, seen from outside: a process and a block device.
 class Serving {
   public:
     // Waits until the block device is there; a server that ends before fails the case.
-    explicit Serving(std::vector<std::string> add_arguments, Where where = Where::current());
+    explicit Serving(const std::vector<std::string>& add_arguments, Where where = Where::current());
     ~Serving(); // kills what still runs
     Serving(const Serving&) = delete;
     Serving& operator=(const Serving&) = delete;
@@ -35,7 +35,15 @@ class Serving {
     // SIGTERM; the server must end with status 0 and its device must be gone.
     void stop(Where where = Where::current());
 
+    // For a device with recovery.
+    void kill();                                  // SIGKILL; returns when the process is gone
+    void quiesce(Where where = Where::current()); // the server must end with status 0, its disk must stay
+    // Another server for the same device; returns when its disk answers for it.
+    void recover(const std::vector<std::string>& recover_arguments, Where where = Where::current());
+
   private:
+    void start(const char* command, const std::vector<std::string>& options, Where where);
+    int await_end(const char* after, Where where);
     std::string id_ = "7", disk_ = "/dev/ublkb7";
     pid_t pid_ = -1;
 };

@@ -25,13 +25,17 @@ class File {
 
     engine::Geometry geometry() const;
     std::uint64_t size() const { return size_; } // bytes
+    int fd() const { return fd_.get(); }
+    bool is_direct() const { return direct_; }
+    bool is_read_only() const { return read_only_; }
 
     // A transfer is complete, or it is an error: the end of a file that shrank is -EIO.
     std::int32_t handle(engine::Io& io) const noexcept;
 
   private:
     File(wire::Fd fd, std::uint64_t size, const FileOptions& options)
-        : fd_(std::move(fd)), size_(size), block_size_(options.block_size), read_only_(options.read_only)
+        : fd_(std::move(fd)), size_(size), block_size_(options.block_size), direct_(options.direct),
+          read_only_(options.read_only)
     {
     }
     std::int32_t read_all(std::span<std::byte> data, std::uint64_t offset) const noexcept;
@@ -44,6 +48,7 @@ class File {
     wire::Fd fd_;
     std::uint64_t size_;
     std::uint32_t block_size_;
+    bool direct_;
     bool read_only_;
 };
 

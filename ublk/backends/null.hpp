@@ -9,6 +9,8 @@ namespace ublk::backends {
 // data on it. Requests beyond the end fail as everywhere.
 class Null {
   public:
+    static constexpr bool ignores_payload = true;
+
     // `size` in bytes, a multiple of block_size.
     Null(std::uint64_t size, std::uint32_t block_size) : size_(size), block_size_(block_size) {}
 
@@ -34,7 +36,7 @@ class Null {
         case write_zeroes:
             if (const auto range = engine::byte_range(io, size_); !range)
                 return range.error();
-            return static_cast<std::int32_t>(io.data.size());
+            return static_cast<std::int32_t>(io.length());
         default:
             return -EOPNOTSUPP;
         }

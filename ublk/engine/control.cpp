@@ -1,5 +1,7 @@
 #include "ublk/engine/control.hpp"
 
+#include "ublk/uapi/io.hpp"
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -202,6 +204,35 @@ Result<void> Control::start(std::uint32_t device, pid_t server, int interrupt_fd
 Result<void> Control::stop(std::uint32_t device)
 {
     return call("STOP_DEV", uapi::CtrlNr::stop_dev, {.dev_id = device});
+}
+
+Result<void> Control::try_stop(std::uint32_t device)
+{
+    return call("TRY_STOP_DEV", uapi::CtrlNr::try_stop_dev, {.dev_id = device});
+}
+
+Result<void> Control::quiesce(std::uint32_t device, std::chrono::milliseconds timeout)
+{
+    return call("QUIESCE_DEV", uapi::CtrlNr::quiesce_dev,
+                {.dev_id = device, .data = static_cast<std::uint64_t>(timeout.count())});
+}
+
+Result<void> Control::resize(std::uint32_t device, std::uint64_t bytes)
+{
+    return call("UPDATE_SIZE", uapi::CtrlNr::update_size,
+                {.dev_id = device, .data = bytes >> uapi::sector_shift});
+}
+
+Result<void> Control::start_recovery(std::uint32_t device)
+{
+    return call("START_USER_RECOVERY", uapi::CtrlNr::start_user_recovery, {.dev_id = device});
+}
+
+Result<void> Control::end_recovery(std::uint32_t device, pid_t server, int interrupt_fd)
+{
+    const auto data = static_cast<std::uint64_t>(server);
+    return call("END_USER_RECOVERY", uapi::CtrlNr::end_user_recovery, {.dev_id = device, .data = data},
+                interrupt_fd);
 }
 
 Result<void> Control::remove(std::uint32_t device)

@@ -8,6 +8,7 @@
 #include "ublk/wire/command.hpp"
 #include "ublk/wire/ring.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <set>
@@ -41,6 +42,18 @@ class Control {
     // Returns when no request is left: the server has to go on serving meanwhile. A device that does not run
     // is left as it is, with its FETCHes aborted.
     Result<void> stop(std::uint32_t device);
+    // Stops only if nobody has the disk open (7.0, SAFE_STOP_DEV). Errors: EBUSY, somebody has; EOPNOTSUPP.
+    Result<void> try_stop(std::uint32_t device);
+    // Takes every idle tag back from the server and holds new requests, for another server to go on with
+    // (6.16, QUIESCE). The device stays live until its server has closed it.
+    Result<void> quiesce(std::uint32_t device, std::chrono::milliseconds timeout);
+    // The disk has another size from now on, in bytes (6.16, UPDATE_SIZE).
+    Result<void> resize(std::uint32_t device, std::uint64_t bytes);
+    // Whether a new server may attach. Errors: EBUSY, the old one is still there; EINVAL, the device was not
+    // added with recovery.
+    Result<void> start_recovery(std::uint32_t device);
+    // As start(), for the new server.
+    Result<void> end_recovery(std::uint32_t device, pid_t server, int interrupt_fd = -1);
     // Stops, and returns when nobody has the device open any more.
     Result<void> remove(std::uint32_t device);
 

@@ -59,7 +59,7 @@ Result<void> wait_for_access(const std::string& path)
 } // namespace
 
 DeviceClaim::DeviceClaim(DeviceClaim&& other) noexcept
-    : control_(std::exchange(other.control_, nullptr)), info_(other.info_)
+    : control_(std::exchange(other.control_, nullptr)), info_(other.info_), stays_(other.stays_)
 {
 }
 
@@ -67,12 +67,13 @@ DeviceClaim& DeviceClaim::operator=(DeviceClaim&& other) noexcept
 {
     std::swap(control_, other.control_);
     std::swap(info_, other.info_);
+    std::swap(stays_, other.stays_);
     return *this;
 }
 
 DeviceClaim::~DeviceClaim()
 {
-    if (control_ != nullptr) [[maybe_unused]]
+    if (control_ != nullptr && !stays_) [[maybe_unused]]
         const auto removed = control_->remove(info_.dev_id);
 }
 
@@ -88,37 +89,71 @@ Result<Created> Created::add(Control& control, const DeviceOptions& options)
     wanted.nr_hw_queues = options.queues;
     wanted.queue_depth = options.depth;
     wanted.max_io_buf_bytes = options.max_io_bytes;
-    uapi::Features needed = needed_features(options.data_path);
-    if (options.zoned)
-        needed = needed | uapi::Feature::zoned;
-    if (options.unprivileged)
-        needed = needed | uapi::Feature::unprivileged_dev;
-    wanted.flags = (uapi::Features(uapi::Feature::cmd_ioctl_encode) | needed).raw();
+    const uapi::Features needed = needed_features(options);
+    wanted.flags = (needed | wished_features(options) | uapi::Feature::cmd_ioctl_encode).raw();
     auto info = control.add(wanted);
     if (!info)
         return std::unexpected(std::move(info.error()));
     DeviceClaim claim(control, *info); // removes the device if we cannot use it
     // The driver drops flags that it does not know instead of refusing them.
-    if ((info->flags & needed.raw()) != needed.raw()) {
+    const uapi::Features missing = needed.without(uapi::Features::from_raw(info->flags));
+    if (!missing.empty()) {
         Error error = make_error("ADD_DEV", EOPNOTSUPP, info->dev_id);
-        error.hint = "this kernel does not offer the data path " + std::string(to_string(options.data_path)) +
-                     ": use copy";
+        error.hint = "this kernel does not offer " + uapi::to_string(missing);
         return std::unexpected(std::move(error));
     }
     if (options.unprivileged)
         if (auto allowed = wait_for_access(wire::char_path(info->dev_id)); !allowed)
             return std::unexpected(std::move(allowed.error()));
-    return Created(std::move(claim), options.data_path);
+    return Created(std::move(claim), options.serving);
 }
 
 Result<Configured> Created::set_parameters(const uapi::Params& params) &&
 {
     if (auto set = claim_.control().set_params(claim_.info().dev_id, params); !set)
         return std::unexpected(std::move(set.error()));
-    return Configured(std::move(claim_), data_path_, params);
+    return Configured(std::move(claim_), serving_, params);
 }
 
-Result<Running> Configured::start_queues(QueueBody body, int interrupt_fd) &&
+Result<Recovering> Recovering::begin(Control& control, std::uint32_t id, const ServingOptions& serving,
+                                     std::chrono::milliseconds patience)
+{
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::milliseconds pause(5);
+    auto info = control.info(id);
+    if (!info)
+        return std::unexpected(std::move(info.error()));
+    const auto deadline = Clock::now() + patience;
+    for (;;) {
+        auto started = control.start_recovery(id);
+        if (started)
+            break;
+        // Busy as well while a dead server is still being cleaned up after.
+        if (!(started.error() == std::errc::device_or_resource_busy) || Clock::now() >= deadline)
+            return std::unexpected(std::move(started.error()));
+        std::this_thread::sleep_for(pause);
+    }
+    info = control.info(id);
+    if (!info)
+        return std::unexpected(std::move(info.error()));
+    auto params = control.params(id);
+    if (!params)
+        return std::unexpected(std::move(params.error()));
+    ServingOptions own = serving;
+    own.data_path = data_path_of(uapi::Features::from_raw(info->flags));
+    own.batch = uapi::Features::from_raw(info->flags).has(uapi::Feature::batch_io);
+    return Recovering(DeviceClaim(control, *info, true), own, *params);
+}
+
+Error PrepareStep::needs_mapped_payload() const
+{
+    Error error = make_error("data path " + std::string(to_string(serving_.data_path)), EOPNOTSUPP,
+                             claim_.info().dev_id);
+    error.hint = "this backend has to see the payload: use copy, get-data or user-copy";
+    return error;
+}
+
+Result<Prepared> PrepareStep::prepare_queues(QueueBody body, EndedFn on_end)
 {
     Control& control = claim_.control();
     const std::uint32_t id = claim_.info().dev_id;
@@ -132,21 +167,53 @@ Result<Running> Configured::start_queues(QueueBody body, int interrupt_fd) &&
     auto char_fd = open_when_there(wire::char_path(id), O_RDWR);
     if (!char_fd)
         return std::unexpected(std::move(char_fd.error()));
-    wire::Fd ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!ended)
+    wire::Fd ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), leave(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!ended || !leave)
         return std::unexpected(make_error("eventfd", errno, id));
 
-    auto threads = std::make_unique<QueueThreads>(std::move(*char_fd), std::move(ended));
-    auto done = threads->launch(claim_.info(), data_path_, masks, std::move(body));
-    if (done)
-        done = control.start(id, ::getpid(), interrupt_fd);
-    if (!done) {
-        // Gives the FETCHes back, so that the threads end; the claim then removes the device.
-        [[maybe_unused]] const auto stopped = control.stop(id);
-        threads->join();
-        return std::unexpected(std::move(done.error()));
+    Prepared prepared(std::move(claim_), std::make_unique<QueueThreads>(std::move(*char_fd), std::move(ended),
+                                                                        std::move(leave), std::move(on_end)));
+    auto launched = prepared.threads_->launch(prepared.info(), serving_, masks, std::move(body));
+    if (!launched)
+        return std::unexpected(std::move(launched.error())); // `prepared` gives the FETCHes back
+    return prepared;
+}
+
+Prepared::Prepared(DeviceClaim claim, std::unique_ptr<QueueThreads> threads)
+    : claim_(std::move(claim)), threads_(std::move(threads))
+{
+}
+
+Prepared::Prepared(Prepared&&) noexcept = default;
+
+Prepared::~Prepared()
+{
+    if (threads_ != nullptr)
+        give_back();
+}
+
+// Gets the FETCHes back, so that the threads end. A disk that was to be recovered is not stopped for that:
+// it waits for the next try.
+void Prepared::give_back() noexcept
+{
+    if (claim_.stays())
+        threads_->leave();
+    else [[maybe_unused]]
+        const auto stopped = claim_.control().stop(claim_.info().dev_id);
+    threads_->join();
+    threads_.reset();
+}
+
+Result<Running> Prepared::start(int interrupt_fd) &&
+{
+    const std::uint32_t id = claim_.info().dev_id;
+    auto started = claim_.stays() ? claim_.control().end_recovery(id, ::getpid(), interrupt_fd)
+                                  : claim_.control().start(id, ::getpid(), interrupt_fd);
+    if (!started) {
+        give_back();
+        return std::unexpected(std::move(started.error()));
     }
-    return Running(std::move(claim_), std::move(threads));
+    return Running(std::move(claim_), std::move(threads_));
 }
 
 Running::Running(DeviceClaim claim, std::unique_ptr<QueueThreads> threads)
@@ -168,6 +235,11 @@ Running::~Running()
     threads_->join();
 }
 
+Result<uapi::DevInfo> Running::state() const
+{
+    return claim_.control().info(claim_.info().dev_id);
+}
+
 int Running::ended_fd() const
 {
     return threads_->ended_fd();
@@ -178,10 +250,33 @@ std::optional<Error> Running::failure() const
     return threads_->failure();
 }
 
+Result<void> Running::resize(std::uint64_t bytes)
+{
+    return claim_.control().resize(claim_.info().dev_id, bytes);
+}
+
+Result<void> Running::try_stop()
+{
+    return claim_.control().try_stop(claim_.info().dev_id);
+}
+
 Result<Stopped> Running::stop() &&
 {
     if (auto stopped = claim_.control().stop(claim_.info().dev_id); !stopped)
         return std::unexpected(std::move(stopped.error()));
+    return std::move(*this).wait_ended();
+}
+
+Result<Stopped> Running::quiesce(std::chrono::milliseconds timeout) &&
+{
+    if (auto quiesced = claim_.control().quiesce(claim_.info().dev_id, timeout); !quiesced)
+        return std::unexpected(std::move(quiesced.error()));
+    threads_->leave();
+    return std::move(*this).wait_ended();
+}
+
+Stopped Running::wait_ended() &&
+{
     threads_->join();
     threads_.reset();
     return Stopped(std::move(claim_));

@@ -1,13 +1,18 @@
 // A ublk device served by this process, one type per stage of its life:
 //
-//   Created::add ─set_parameters→ Configured ─start→ Running ─stop→ Stopped ─remove→ nothing
+//   Created::add ─set_parameters→ Configured ─prepare→ Prepared ─start→ Running ─stop→ Stopped ─remove→
+//   nothing
+//                                  Recovering ─prepare→ Prepared             └─ wait_ended ─┘  └─leave→ stays
 //
 // A step consumes its stage (call it on std::move(stage)), so that a step at the wrong stage does not
-// compile. A stage that is dropped, or whose step fails, takes the device away again as well as it can. One
-// thread drives the stages; it must not be a queue thread, since requests are served during stop.
+// compile. A stage that is dropped, or whose step fails, takes the device away again as well as it can; one
+// that is being recovered stays, for another try. One thread drives the stages; it must not be a queue
+// thread, since requests are served during stop.
 #pragma once
 
+#include "ublk/engine/batch_queue.hpp"
 #include "ublk/engine/control.hpp"
+#include "ublk/engine/device_options.hpp"
 #include "ublk/engine/error.hpp"
 #include "ublk/engine/io.hpp"
 #include "ublk/engine/kernel_queue.hpp"
@@ -16,6 +21,7 @@
 #include "ublk/uapi/ctrl.hpp"
 #include "ublk/uapi/params.hpp"
 
+#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <functional>
@@ -25,21 +31,13 @@
 
 namespace ublk::engine {
 
-struct DeviceOptions {
-    std::uint32_t id = uapi::no_dev_id;      // no_dev_id: the driver chooses
-    std::uint16_t queues = 1;                // the driver gives at most one per CPU
-    std::uint16_t depth = 64;                // requests in flight per queue
-    std::uint32_t max_io_bytes = 512 * 1024; // of one request; a buffer of this size belongs to each tag
-    DataPath data_path = DataPath::copy;
-    bool zoned = false; // a zoned device (UBLK_F_ZONED): its parameters must have zones; not with copy
-    // Belongs to who adds it, who need not be root (UBLK_F_UNPRIVILEGED_DEV); not with user_copy.
-    bool unprivileged = false;
-};
-
-// The right and duty to remove a device. Movable; removes it when destroyed.
+// The right and duty to remove a device. Movable; removes it when destroyed, unless it is to stay.
 class DeviceClaim {
   public:
-    DeviceClaim(Control& control, const uapi::DevInfo& info) : control_(&control), info_(info) {}
+    DeviceClaim(Control& control, const uapi::DevInfo& info, bool stays = false)
+        : control_(&control), info_(info), stays_(stays)
+    {
+    }
     DeviceClaim(DeviceClaim&& other) noexcept;
     DeviceClaim& operator=(DeviceClaim&& other) noexcept;
     DeviceClaim(const DeviceClaim&) = delete;
@@ -48,17 +46,20 @@ class DeviceClaim {
 
     Control& control() const { return *control_; }
     const uapi::DevInfo& info() const { return info_; }
+    bool stays() const { return stays_; }
     Result<void> remove();                        // DEL_DEV
     void leave() noexcept { control_ = nullptr; } // the device stays
 
   private:
     Control* control_;
     uapi::DevInfo info_;
+    bool stays_;
 };
 
 // What an observer of a queue may want to know when it is made.
 struct QueueContext {
     std::uint16_t queue = 0;
+    std::uint16_t thread = 0; // of those that serve the queue
     uapi::DevInfo info;
     uapi::Params params; // as they were set
 };
@@ -76,6 +77,7 @@ struct DefaultObservers {
 
 class QueueThreads; // threads, device file, how each queue ended
 
+// The device without a server: nothing of this process holds it any more.
 class Stopped {
   public:
     const uapi::DevInfo& info() const { return claim_.info(); }
@@ -96,70 +98,145 @@ class Running {
     ~Running();
 
     const uapi::DevInfo& info() const { return claim_.info(); }
-    // Becomes readable when a queue ends: somebody else stopped the device, or the queue failed.
+    Result<uapi::DevInfo> state() const; // as the driver tells it now
+    // Becomes readable when a queue ends: somebody else stopped or quiesced the device, or the queue failed.
     int ended_fd() const;
     // The first queue that failed. Its requests can only be freed by closing the device, which takes the end
     // of this process: call abandon() and exit.
     std::optional<Error> failure() const;
+    // Another size, in bytes; the backend has to have it already. Error: EOPNOTSUPP before 6.16.
+    Result<void> resize(std::uint64_t bytes);
+    // Ends the disk if nobody has it open; go on with stop() or wait_ended() then. Errors: EBUSY, somebody
+    // has, and all is as before; EOPNOTSUPP before 7.0.
+    Result<void> try_stop();
     // Stops the disk; what is in flight and the dirty page cache is served first.
     Result<Stopped> stop() &&;
+    // Gives the disk to another server: new requests wait (or fail, with Recovery::fail_io) until one takes
+    // over, those that the backend has are answered first. Errors: EOPNOTSUPP, before 6.16 or without
+    // recovery; then the device has been stopped.
+    Result<Stopped> quiesce(std::chrono::milliseconds timeout = std::chrono::seconds(30)) &&;
+    // For when somebody else ended the device, see ended_fd().
+    Stopped wait_ended() &&;
     // Leaves device and threads as they are.
     void abandon() &&;
-    // Totals of all queues; complete once they ended.
-    struct Totals {
-        std::uint64_t requests = 0;
-        std::uint64_t errors = 0;
-    };
 
   private:
-    friend class Configured;
+    friend class Prepared;
     Running(DeviceClaim claim, std::unique_ptr<QueueThreads> threads);
     DeviceClaim claim_;
     std::unique_ptr<QueueThreads> threads_;
 };
 
-class Configured {
+// All FETCHes are with the driver, and there is no disk yet (or, in a recovery, requests wait).
+class Prepared {
+  public:
+    Prepared(Prepared&&) noexcept;
+    Prepared& operator=(Prepared&&) = delete;
+    ~Prepared();
+
+    const uapi::DevInfo& info() const { return claim_.info(); }
+    // Returns when the disk is there. Gives up with EINTR when interrupt_fd (if not -1) becomes readable.
+    Result<Running> start(int interrupt_fd = -1) &&;
+
+  private:
+    friend class PrepareStep;
+    Prepared(DeviceClaim claim, std::unique_ptr<QueueThreads> threads);
+    void give_back() noexcept;
+    DeviceClaim claim_;
+    std::unique_ptr<QueueThreads> threads_;
+};
+
+// Opens the device and starts its queues; what Configured and Recovering have in common.
+class PrepareStep {
   public:
     const uapi::DevInfo& info() const { return claim_.info(); }
-    // Opens the device, starts its queues, and returns when the disk is there. `backend` has to live until
-    // the device is stopped. Gives up with EINTR when interrupt_fd (if not -1) becomes readable. `Queue` is a
-    // QueueDriver that can be made of a KernelQueue&: the kernel's queue itself, or a decorator of it.
-    // `observe` makes the QueueObserver of a queue, on the thread of that queue.
+    const uapi::Params& params() const { return params_; }
+    // `backend` has to live until the device is stopped. `Queue` is a QueueDriver that can be made of a
+    // KernelQueue&: the kernel's queue itself, or a decorator of it. Error: EOPNOTSUPP, the backend needs
+    // mapped payload and the data path has none. `observe` makes the QueueObserver
+    // of a queue (of each thread's share of it), on the thread that serves it.
     template <typename Queue = KernelQueue, Backend B, typename Observe = DefaultObservers>
-    Result<Running> start(B& backend, int interrupt_fd = -1, Observe observe = {}) &&
+    Result<Prepared> prepare(B& backend, Observe observe = {}, EndedFn on_end = {}) &&
     {
-        return std::move(*this).start_queues(
-            [&backend, observe, context = QueueContext{0, info(), params_}](
-                KernelQueue& kernel, std::uint16_t number, const ArmedFn& armed) {
-                std::conditional_t<std::same_as<Queue, KernelQueue>, Queue&, Queue> queue(kernel);
+        if (!ServesUnmapped<B> && !is_mapped(serving_.data_path))
+            return std::unexpected(needs_mapped_payload());
+        return prepare_queues(
+            [&backend, observe, context = QueueContext{0, 0, info(), params_}](
+                const KernelQueueOptions& options, const ArmedFn& armed) {
                 QueueContext mine = context;
-                mine.queue = number;
-                QueueRunner runner(queue, backend, number, observe(mine));
-                armed(runner.arm());
-                return runner.run();
+                mine.queue = options.queue;
+                mine.thread = options.thread;
+                if constexpr (std::same_as<Queue, KernelQueue> && !ServesZones<B>) {
+                    if (options.batch)
+                        return serve_queue<BatchQueue, BatchQueue>(backend, options, armed, observe(mine));
+                }
+                return serve_queue<KernelQueue, Queue>(backend, options, armed, observe(mine));
             },
-            interrupt_fd);
+            std::move(on_end));
     }
+    // prepare() and Prepared::start() in one.
+    template <typename Queue = KernelQueue, Backend B, typename Observe = DefaultObservers>
+    Result<Running> start(B& backend, int interrupt_fd = -1, Observe observe = {}, EndedFn on_end = {}) &&
+    {
+        auto prepared =
+            std::move(*this).template prepare<Queue>(backend, std::move(observe), std::move(on_end));
+        if (!prepared)
+            return std::unexpected(std::move(prepared.error()));
+        return std::move(*prepared).start(interrupt_fd);
+    }
+
+  protected:
+    friend class QueueThreads;
+    using ArmedFn = std::function<void(int errno_or_zero)>;
+    using QueueBody = std::function<Result<QueueEnd>(const KernelQueueOptions&, const ArmedFn&)>;
+    PrepareStep(DeviceClaim claim, const ServingOptions& serving, const uapi::Params& params)
+        : claim_(std::move(claim)), serving_(serving), params_(params)
+    {
+    }
+    // What a queue's thread does.
+    template <typename Kernel, typename Queue, Backend B, QueueObserver O>
+    static Result<QueueEnd> serve_queue(B& backend, const KernelQueueOptions& options, const ArmedFn& armed,
+                                        O observer)
+    {
+        auto kernel = Kernel::open(options);
+        if (!kernel)
+            return std::unexpected(std::move(kernel.error()));
+        std::conditional_t<std::same_as<Queue, Kernel>, Queue&, Queue> queue(*kernel);
+        QueueRunner<Queue, B, O> runner(queue, backend, options.queue, std::move(observer));
+        armed(runner.arm());
+        return runner.run();
+    }
+    Error needs_mapped_payload() const;
+    Result<Prepared> prepare_queues(QueueBody body, EndedFn on_end);
+    DeviceClaim claim_;
+    ServingOptions serving_;
+    uapi::Params params_;
+};
+
+class Configured : public PrepareStep {
+  public:
     Result<void> remove() && { return claim_.remove(); }
 
   private:
     friend class Created;
-    friend class QueueThreads;
-    using ArmedFn = std::function<void(int errno_or_zero)>;
-    using QueueBody = std::function<QueueEnd(KernelQueue&, std::uint16_t, const ArmedFn&)>;
-    Configured(DeviceClaim claim, DataPath data_path, const uapi::Params& params)
-        : claim_(std::move(claim)), data_path_(data_path), params_(params)
-    {
-    }
-    Result<Running> start_queues(QueueBody body, int interrupt_fd) &&;
-    DeviceClaim claim_;
-    DataPath data_path_;
-    uapi::Params params_;
+    using PrepareStep::PrepareStep;
+};
+
+// A device whose server died or quiesced it, to be served by this process.
+class Recovering : public PrepareStep {
+  public:
+    // Waits up to `patience` for the old server to be gone. The data path is the device's own. Errors:
+    // ENODEV; EBUSY, its server is alive; EINVAL, it was added without recovery.
+    static Result<Recovering> begin(Control& control, std::uint32_t id, const ServingOptions& serving = {},
+                                    std::chrono::milliseconds patience = std::chrono::seconds(10));
+
+  private:
+    using PrepareStep::PrepareStep;
 };
 
 class Created {
   public:
-    // `control` has to outlive every stage. Error: EOPNOTSUPP, this kernel does not offer the data path.
+    // `control` has to outlive every stage. Error: EOPNOTSUPP, this kernel does not offer what was asked for.
     static Result<Created> add(Control& control, const DeviceOptions& options);
     // What the driver made of the options.
     const uapi::DevInfo& info() const { return claim_.info(); }
@@ -167,9 +244,9 @@ class Created {
     Result<void> remove() && { return claim_.remove(); }
 
   private:
-    Created(DeviceClaim claim, DataPath data_path) : claim_(std::move(claim)), data_path_(data_path) {}
+    Created(DeviceClaim claim, const ServingOptions& serving) : claim_(std::move(claim)), serving_(serving) {}
     DeviceClaim claim_;
-    DataPath data_path_;
+    ServingOptions serving_;
 };
 
 // Waits until a device node can be opened with `flags`: udev may make it, and look into it, a moment after

@@ -14,8 +14,26 @@
 
 namespace ublk::engine {
 
+constexpr bool carries_data(uapi::IoOp op)
+{
+    return op == uapi::IoOp::read || op == uapi::IoOp::write;
+}
+
+// The same on a zoned device.
+constexpr bool carries_zone_data(uapi::IoOp op)
+{
+    return op == uapi::IoOp::zone_append || op == uapi::IoOp::report_zones;
+}
+constexpr std::uint64_t payload_bytes(uapi::IoOp op, std::uint32_t nr_sectors)
+{
+    return op == uapi::IoOp::report_zones ? std::uint64_t{nr_sectors} * sizeof(uapi::ZoneReport)
+                                          : std::uint64_t{nr_sectors} << uapi::sector_shift;
+}
+
 // One request. `data` is the tag's buffer cut to the request: filled by the kernel for a write, to be filled
-// by the backend for a read, empty for the rest. It is the backend's until handle() returns.
+// by the backend for a read, empty for the rest. It is the backend's until the request is answered. Where the
+// payload is never mapped (zero copy), `data` is empty for reads and writes too: only ring operations reach
+// it.
 struct Io {
     uapi::IoOp op = uapi::IoOp::read;
     uapi::IoFlags flags;
@@ -24,14 +42,52 @@ struct Io {
     std::span<std::byte> data;
     std::uint16_t tag = 0;
     std::uint16_t queue = 0;
+    std::uint32_t progress = 0; // an asynchronous backend's own: how far it got
+
+    // Bytes of payload; 0 for what has none.
+    constexpr std::uint64_t length() const
+    {
+        return carries_data(op) ? std::uint64_t{nr_sectors} << uapi::sector_shift : data.size();
+    }
 };
 
 // Serves requests synchronously. handle() is called by all queue threads at once, on different requests.
 // Its answer: bytes done for read and write, 0 for the rest, or a negative errno.
 template <typename B>
-concept Backend = requires(B& backend, Io& io) {
+concept SyncBackend = requires(B& backend, Io& io) {
     { backend.handle(io) } noexcept -> std::same_as<std::int32_t>;
 };
+
+// An operation on the queue's ring. A read or write is between a file and the payload of the request,
+// wherever that is: the tag's buffer, or the pages of the application.
+struct RingOp {
+    enum class Kind : std::uint8_t { read, write, sync, allocate };
+    Kind kind = Kind::read;
+    int fd = -1;
+    std::uint64_t offset = 0; // bytes, in the file
+    std::uint64_t length = 0; // bytes
+    std::uint32_t at = 0;     // byte of the payload that a read or write begins at
+    int flags = 0;            // write: RWF_*; allocate: the mode of fallocate(2)
+};
+inline constexpr std::int32_t op_pending = INT32_MIN;
+
+// Serves requests with operations on the queue's ring. begin() and resume() answer as handle() does, or fill
+// in `op` and answer op_pending: then resume() is called with that operation's result (bytes, or -errno) when
+// it is done. Both are called by all queue threads at once, on different requests; `io` is the same until the
+// request is answered, and may be changed to remember how far it got.
+template <typename B>
+concept AsyncBackend = requires(B& backend, Io& io, RingOp& op, std::int32_t result) {
+    { backend.begin(io, op) } noexcept -> std::same_as<std::int32_t>;
+    { backend.resume(io, result, op) } noexcept -> std::same_as<std::int32_t>;
+};
+
+template <typename B>
+concept Backend = SyncBackend<B> || AsyncBackend<B>;
+
+// Whether a backend can serve payload that is not mapped: it uses ring operations, or says that it does not
+// look at payload (`static constexpr bool ignores_payload = true`).
+template <typename B>
+concept ServesUnmapped = AsyncBackend<B> || requires { requires B::ignores_payload; };
 
 // A backend of a zoned device says so (`static constexpr bool serves_zones = true`); for others the payload
 // of these two is not moved. ZONE_APPEND names the zone's first sector in `start_sector`, and the backend
@@ -79,21 +135,6 @@ constexpr std::expected<ByteRange, std::int32_t> byte_range(const Io& io, std::u
     return range;
 }
 
-constexpr bool carries_data(uapi::IoOp op)
-{
-    return op == uapi::IoOp::read || op == uapi::IoOp::write;
-}
-// The same on a zoned device.
-constexpr bool carries_zone_data(uapi::IoOp op)
-{
-    return op == uapi::IoOp::zone_append || op == uapi::IoOp::report_zones;
-}
-constexpr std::uint64_t payload_bytes(uapi::IoOp op, std::uint32_t nr_sectors)
-{
-    return op == uapi::IoOp::report_zones ? std::uint64_t{nr_sectors} * sizeof(uapi::ZoneReport)
-                                          : std::uint64_t{nr_sectors} << uapi::sector_shift;
-}
-
 // What is committed for a backend's answer. The driver of Linux 7.3 takes a short write for a complete one,
 // and loses the tail of a read that ends inside a sector: neither may reach it. A short read comes back for
 // its rest only where the driver itself copies (`short_reads`); elsewhere 7.3 takes it for complete, too.
@@ -105,9 +146,9 @@ constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool sho
     if (!carries_data(io.op) && io.data.empty())
         return 0;
     const auto done = static_cast<std::size_t>(answer);
-    if (done == 0 || done > io.data.size())
+    if (done == 0 || done > io.length())
         return -EIO;
-    if (done == io.data.size())
+    if (done == io.length())
         return answer;
     return io.op == uapi::IoOp::read && short_reads && done % uapi::sector_size == 0 ? answer : -EIO;
 }

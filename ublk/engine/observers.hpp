@@ -109,9 +109,9 @@ class ErrorLog : public Unobserved {
 
 enum class Watching : std::uint8_t { counting, timing, paranoid };
 
-// For Configured::start(): every queue counts into `metrics`, which has as many queues as the device, and
-// logs what fails. `timing` measures latencies as well, `paranoid` also checks; in debug builds all of them
-// check.
+// For Configured::start(): every queue counts into `metrics`, which has a place for each thread of the
+// device, and logs what fails. `timing` measures latencies as well, `paranoid` also checks; in debug builds
+// all of them check.
 template <Watching how>
 class Watch {
   public:
@@ -119,7 +119,7 @@ class Watch {
 
     auto operator()(const QueueContext& context) const
     {
-        observe::QueueMetrics& metrics = metrics_->of(context.queue);
+        observe::QueueMetrics& metrics = metrics_->of(context.queue, context.thread);
         const std::uint16_t depth = context.info.queue_depth;
         if constexpr (how == Watching::paranoid || UBLK_ASSERTIONS != 0)
             return Observers(Paranoid(depth, context.params), Timing(metrics, depth),

@@ -1,4 +1,4 @@
-// The loop of one queue: fetches every tag, hands requests to the backend, commits the answers, and ends when
+// The loop of one queue: fetches its tags, hands requests to the backend, commits the answers, and ends when
 // the driver has given every tag back. Runs over any QueueDriver: the kernel's queue, or one in memory.
 #pragma once
 
@@ -12,34 +12,51 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ublk::engine {
 
-// One queue of a ublk device. fetch() and commit() prepare a command, submit() sends what is prepared,
-// wait() sends it and returns when at least one completion is there. drain(f) calls f(tag, result) for each
-// completion that is there. submit() and wait() return 0 or more, or -errno.
+// What a completion of a queue's ring is for: a ublk command of the tag, or the tag's RingOp.
+enum class Done : std::uint8_t { command, op };
+
+struct TagRange {
+    std::uint16_t first = 0, count = 0;
+};
+
+// One queue of a ublk device, or some of its tags. fetch() and commit() prepare a command, submit() sends
+// what is prepared, wait() sends it and returns when at least one completion is there, look() sends it and
+// does not wait. drain(f) calls f(tag, result, Done) for each completion that is there. submit(), wait() and
+// look() return 0 or more, or -errno. leaves_armed(): the tags that are armed may be left to the driver,
+// because the device is being given to another server, or was not taken over after all.
 //
 // How payload travels is the driver's affair: get_data() prepares the command that a completion with
-// io_res_need_get_data asks for; bring() makes the payload of a write be in the tag's buffer, deliver() gives
-// the driver that of a read; both return 0 or -errno. short_reads(): see commit_result. Backends of
+// io_res_need_get_data asks for. Where mapped() says that payload passes through buffer(tag), bring() makes
+// that of a write be there, deliver() gives the driver that of a read; both return 0 or -errno.
+// short_reads(): see commit_result. start() prepares a RingOp of a tag whose request had `flags`. Backends of
 // zones need commit_append(tag, result, sector) as well: commit() for a ZONE_APPEND, written at `sector`.
 template <typename D>
-concept QueueDriver = requires(D& driver, std::uint16_t tag, std::int32_t result,
-                               void (*on_completion)(std::uint16_t, std::int32_t)) {
-    { driver.depth() } noexcept -> std::same_as<std::uint16_t>;
-    { driver.fetch(tag) } noexcept;
-    { driver.commit(tag, result) } noexcept;
-    { driver.get_data(tag) } noexcept;
-    { driver.bring(tag, std::span<std::byte>()) } noexcept -> std::same_as<std::int32_t>;
-    { driver.deliver(tag, std::span<const std::byte>()) } noexcept -> std::same_as<std::int32_t>;
-    { driver.short_reads() } noexcept -> std::same_as<bool>;
-    { driver.submit() } noexcept -> std::same_as<int>;
-    { driver.wait() } noexcept -> std::same_as<int>;
-    driver.drain(on_completion);
-    { driver.descriptor(tag) } noexcept -> std::same_as<uapi::IoDesc>;
-    { driver.buffer(tag) } noexcept -> std::same_as<std::span<std::byte>>;
-};
+concept QueueDriver =
+    requires(D& driver, std::uint16_t tag, std::int32_t result, const RingOp& op, uapi::IoFlags flags,
+             void (*on_completion)(std::uint16_t, std::int32_t, Done)) {
+        { driver.depth() } noexcept -> std::same_as<std::uint16_t>; // of the queue: every tag is below
+        { driver.tags() } noexcept -> std::same_as<TagRange>;       // that this driver serves
+        { driver.fetch(tag) } noexcept;
+        { driver.commit(tag, result) } noexcept;
+        { driver.get_data(tag) } noexcept;
+        { driver.mapped() } noexcept -> std::same_as<bool>;
+        { driver.bring(tag, std::span<std::byte>()) } noexcept -> std::same_as<std::int32_t>;
+        { driver.deliver(tag, std::span<const std::byte>()) } noexcept -> std::same_as<std::int32_t>;
+        { driver.short_reads() } noexcept -> std::same_as<bool>;
+        { driver.start(tag, op, flags) } noexcept;
+        { driver.submit() } noexcept -> std::same_as<int>;
+        { driver.wait() } noexcept -> std::same_as<int>;
+        { driver.look() } noexcept -> std::same_as<int>;
+        { driver.leaves_armed() } noexcept -> std::same_as<bool>;
+        driver.drain(on_completion);
+        { driver.descriptor(tag) } noexcept -> std::same_as<uapi::IoDesc>;
+        { driver.buffer(tag) } noexcept -> std::same_as<std::span<std::byte>>;
+    };
 
 // How a queue ended. It ended well if `code` is 0.
 struct QueueEnd {
@@ -59,16 +76,20 @@ class QueueRunner {
         : driver_(driver), backend_(backend), observer_(std::move(observer)), tags_(driver.depth()),
           appended_(zoned ? driver.depth() : 0U), queue_(queue)
     {
+        if constexpr (AsyncBackend<B>)
+            ios_.resize(driver.depth());
     }
 
     // Fetches every tag. Returns 0, or the positive errno of the first FETCH that was refused at once; then
     // the device cannot be started, but run() must still be called once it is being stopped.
     int arm() noexcept
     {
-        for (std::uint16_t tag = 0; tag < driver_.depth(); ++tag) {
-            move(tag, TagEvent::fetch);
-            observer_.sent(tag, TagEvent::fetch, 0);
-            driver_.fetch(tag);
+        const TagRange mine = driver_.tags();
+        for (unsigned tag = mine.first; tag < unsigned{mine.first} + mine.count; ++tag) {
+            const auto number = static_cast<std::uint16_t>(tag);
+            move<TagState::idle, TagEvent::fetch>(tags_[tag]);
+            observer_.sent(number, TagEvent::fetch, 0);
+            driver_.fetch(number);
         }
         if (const int res = driver_.submit(); res < 0)
             fail(-res, std::nullopt);
@@ -77,19 +98,15 @@ class QueueRunner {
         return end_.code;
     }
 
-    // Serves until no tag is left with the driver. Goes on entering the ring for as long as one is: with
-    // DEFER_TASKRUN an abort is delivered only to a task that enters.
+    // Serves until no tag is left with the driver, or those that are may be left there. Goes on entering the
+    // ring for as long as one is: with DEFER_TASKRUN an abort is delivered only to a task that enters.
     QueueEnd run() noexcept
     {
-        while (armed_ > 0 && !end_.stuck) {
-            const int res = driver_.wait();
-            observer_.entered();
-            if (res < 0 && res != -EINTR && res != -EAGAIN && res != -EBUSY) {
-                fail(-res, std::nullopt);
-                end_.stuck = true;
+        while (armed_ + in_flight_ > 0 && !end_.stuck) {
+            if (entered(driver_.wait()))
+                take_completions();
+            if (driver_.leaves_armed() && in_flight_ == 0 && nothing_comes()) [[unlikely]]
                 break;
-            }
-            take_completions();
         }
         end_.report = observer_.report();
         return end_;
@@ -99,153 +116,230 @@ class QueueRunner {
     struct Tag {
         TagState state = TagState::idle;
         TagEvent sent = TagEvent::fetch; // the command in flight
+        bool op_in_flight = false;       // a RingOp of its request is
         std::uint16_t refusals = 0;      // of the same command, in a row
         std::int32_t result = 0;         // what was last committed
     };
     static constexpr std::uint16_t most_refusals = 1000;
     static constexpr bool zoned = ServesZones<B>;
 
+    bool entered(int res) noexcept
+    {
+        observer_.entered();
+        if (res >= 0 || res == -EINTR || res == -EAGAIN || res == -EBUSY) [[likely]]
+            return true;
+        fail(-res, std::nullopt);
+        end_.stuck = true;
+        return false;
+    }
+
+    // Before armed tags are left: sends the last commits, and looks for requests that were on their way when
+    // the driver closed the queue.
+    bool nothing_comes() noexcept
+    {
+        const std::uint64_t before = end_.requests;
+        if (entered(driver_.look()))
+            take_completions();
+        return end_.requests == before;
+    }
+
     void take_completions() noexcept
     {
-        driver_.drain([this](std::uint16_t tag, std::int32_t res) noexcept {
+        driver_.drain([this](std::uint16_t tag, std::int32_t res, Done what) noexcept {
+            if constexpr (AsyncBackend<B>) {
+                if (what == Done::op)
+                    return op_done(tag, res);
+            }
             observer_.completed(tag, res);
             if (observer_.sound())
-                complete(tag, res);
+                command_done(tag, res);
         });
         observer_.drained();
-        if (!observer_.sound()) {
+        if (!observer_.sound()) [[unlikely]] {
             fail(EPROTO, std::nullopt);
             end_.stuck = true;
         }
     }
 
-    void complete(std::uint16_t tag, std::int32_t res) noexcept
+    void command_done(std::uint16_t number, std::int32_t res) noexcept
     {
-        UBLK_ASSERT(tag < tags_.size(), "tag {} of {}", tag, tags_.size());
-        if (tag >= tags_.size() || tags_[tag].state != TagState::armed) {
-            UBLK_ASSERT(tag >= tags_.size(), "completion {} for tag {}, which is {}", res, tag,
-                        to_string(tags_[tag].state));
-            fail(EPROTO, tag);
-            return;
-        }
-        if (res == uapi::io_res_ok)
-            serve(tag);
-        else if (res == uapi::io_res_need_get_data && tags_[tag].sent != TagEvent::get_data)
-            ask_for_data(tag);
+        if (number >= tags_.size() || tags_[number].state != TagState::armed) [[unlikely]]
+            return stray(number, res);
+        Tag& tag = tags_[number];
+        if (res == uapi::io_res_ok) [[likely]]
+            serve(number, tag);
+        else if (res == uapi::io_res_need_get_data && tag.sent != TagEvent::get_data)
+            ask_for_data(number, tag);
         else if (res == uapi::io_res_abort)
-            move(tag, TagEvent::abort);
+            move<TagState::armed, TagEvent::abort>(tag);
         else
-            refused(tag, res);
+            refused(number, tag, res);
     }
 
-    void serve(std::uint16_t tag) noexcept
+    // A completion that no command of ours is waiting for.
+    void stray(std::uint16_t number, [[maybe_unused]] std::int32_t res) noexcept
     {
-        move(tag, TagEvent::request);
-        tags_[tag].refusals = 0;
+        UBLK_ASSERT(number < tags_.size(), "tag {} of {}", number, tags_.size());
+        UBLK_ASSERT(number >= tags_.size(), "completion {} for tag {}, which is {}", res, number,
+                    to_string(tags_[number].state));
+        fail(EPROTO, number);
+    }
+
+    void serve(std::uint16_t number, Tag& tag) noexcept
+    {
+        move<TagState::armed, TagEvent::request>(tag);
+        tag.refusals = 0;
         ++end_.requests;
-        const uapi::IoDesc desc = driver_.descriptor(tag);
+        const uapi::IoDesc desc = driver_.descriptor(number);
         Io io{static_cast<uapi::IoOp>(desc.op()),
               desc.flags(),
               desc.start_sector,
               desc.nr_sectors,
               {},
-              tag,
+              number,
               queue_};
-        observer_.request(io, desc, driver_.buffer(tag));
+        observer_.request(io, desc, driver_.mapped() ? driver_.buffer(number) : std::span<std::byte>());
         if (!observer_.sound())
             return;
-        const std::int32_t result = answer(io);
-        end_.errors += result < 0 ? 1U : 0U;
-        observer_.answered(io, result);
-        commit(tag, result);
-    }
-
-    void ask_for_data(std::uint16_t tag) noexcept
-    {
-        move(tag, TagEvent::request);
-        tags_[tag].refusals = 0;
-        get_data(tag);
-    }
-
-    void get_data(std::uint16_t tag) noexcept
-    {
-        move(tag, TagEvent::get_data);
-        tags_[tag].sent = TagEvent::get_data;
-        observer_.sent(tag, TagEvent::get_data, 0);
-        driver_.get_data(tag);
-    }
-
-    std::int32_t answer(Io& io) noexcept
-    {
         if constexpr (zoned)
-            appended_[io.tag].reset();
-        if (carries_data(io.op) || (zoned && carries_zone_data(io.op))) {
-            const std::span<std::byte> buffer = driver_.buffer(io.tag);
-            const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
-            if (length > buffer.size())
-                return -EIO;
-            io.data = buffer.first(static_cast<std::size_t>(length));
+            appended_[number].reset();
+        if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io))
+            return;
+        if constexpr (AsyncBackend<B>) {
+            Io& kept = ios_[number];
+            kept = io;
+            RingOp op;
+            go_on(number, tag, kept, backend_.begin(kept, op), op);
+        } else {
+            finish(io, backend_.handle(io));
         }
-        const bool append = zoned && io.op == uapi::IoOp::zone_append;
-        if (io.op == uapi::IoOp::write || append)
-            if (const std::int32_t res = driver_.bring(io.tag, io.data); res < 0)
-                return commit_result(io, res);
-        const std::int32_t result = commit_result(io, backend_.handle(io), driver_.short_reads());
-        if constexpr (zoned)
-            if (append)
-                appended_[io.tag] = io.start_sector;
-        const bool report = zoned && io.op == uapi::IoOp::report_zones;
-        if ((io.op != uapi::IoOp::read && !report) || result < 0)
-            return result;
-        const std::int32_t res = driver_.deliver(io.tag, io.data.first(static_cast<std::size_t>(result)));
-        return res < 0 ? commit_result(io, res) : result;
     }
 
-    void commit(std::uint16_t tag, std::int32_t result) noexcept
+    // Gives the request its buffer, and a write its payload; false if that failed, which answers the request.
+    bool bring_payload(Io& io) noexcept
     {
-        move(tag, TagEvent::commit);
-        tags_[tag].sent = TagEvent::commit;
-        tags_[tag].result = result;
-        observer_.sent(tag, TagEvent::commit, result);
-        if constexpr (zoned) {
-            if (const auto sector = appended_[tag]) {
-                driver_.commit_append(tag, result, *sector);
-                return;
+        if (!driver_.mapped())
+            return true;
+        const std::span<std::byte> buffer = driver_.buffer(io.tag);
+        const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
+        if (length > buffer.size()) [[unlikely]] {
+            answer(io, -EIO);
+            return false;
+        }
+        io.data = buffer.first(static_cast<std::size_t>(length));
+        if (io.op == uapi::IoOp::write || (zoned && io.op == uapi::IoOp::zone_append)) {
+            if (const std::int32_t res = driver_.bring(io.tag, io.data); res < 0) [[unlikely]] {
+                answer(io, commit_result(io, res));
+                return false;
             }
         }
-        driver_.commit(tag, result);
+        return true;
+    }
+
+    // After a step of an asynchronous backend: its next operation, or the end of the request.
+    void go_on(std::uint16_t number, Tag& tag, const Io& io, std::int32_t answer, const RingOp& op) noexcept
+    {
+        if (answer != op_pending)
+            return finish(io, answer);
+        tag.op_in_flight = true;
+        ++in_flight_;
+        driver_.start(number, op, io.flags);
+    }
+
+    void op_done(std::uint16_t number, std::int32_t res) noexcept
+    {
+        if (number >= tags_.size() || !tags_[number].op_in_flight) [[unlikely]]
+            return fail(EPROTO, number);
+        Tag& tag = tags_[number];
+        tag.op_in_flight = false;
+        --in_flight_;
+        RingOp op;
+        go_on(number, tag, ios_[number], backend_.resume(ios_[number], res, op), op);
+    }
+
+    // Commits the backend's answer, once a read's payload is with the driver.
+    void finish(const Io& io, std::int32_t done) noexcept
+    {
+        std::int32_t result = commit_result(io, done, driver_.short_reads());
+        if constexpr (zoned)
+            if (io.op == uapi::IoOp::zone_append)
+                appended_[io.tag] = io.start_sector;
+        const bool reads = io.op == uapi::IoOp::read || (zoned && io.op == uapi::IoOp::report_zones);
+        if (reads && result > 0 && driver_.mapped()) {
+            const auto payload = io.data.first(static_cast<std::size_t>(result));
+            if (const std::int32_t res = driver_.deliver(io.tag, payload); res < 0) [[unlikely]]
+                result = commit_result(io, res);
+        }
+        answer(io, result);
+    }
+
+    void answer(const Io& io, std::int32_t result) noexcept
+    {
+        end_.errors += result < 0 ? 1U : 0U;
+        observer_.answered(io, result);
+        commit(io.tag, tags_[io.tag], result);
+    }
+
+    void commit(std::uint16_t number, Tag& tag, std::int32_t result) noexcept
+    {
+        move<TagState::owned, TagEvent::commit>(tag);
+        tag.sent = TagEvent::commit;
+        tag.result = result;
+        observer_.sent(number, TagEvent::commit, result);
+        if constexpr (zoned) {
+            if (const auto sector = appended_[number])
+                return driver_.commit_append(number, result, *sector);
+        }
+        driver_.commit(number, result);
+    }
+
+    void ask_for_data(std::uint16_t number, Tag& tag) noexcept
+    {
+        move<TagState::armed, TagEvent::request>(tag);
+        tag.refusals = 0;
+        get_data(number, tag);
+    }
+
+    void get_data(std::uint16_t number, Tag& tag) noexcept
+    {
+        move<TagState::owned, TagEvent::get_data>(tag);
+        tag.sent = TagEvent::get_data;
+        observer_.sent(number, TagEvent::get_data, 0);
+        driver_.get_data(number);
     }
 
     // A refused COMMIT or NEED_GET_DATA leaves the request with us: nobody else will finish it, so it is sent
     // again if that can help, and otherwise the queue ends loudly.
-    void refused(std::uint16_t tag, std::int32_t res) noexcept
+    void refused(std::uint16_t number, Tag& tag, std::int32_t res) noexcept
     {
-        Tag& state = tags_[tag];
-        if (state.sent == TagEvent::fetch) {
-            move(tag, TagEvent::abort);
-            fail(res < 0 ? -res : EPROTO, tag);
+        if (tag.sent == TagEvent::fetch) {
+            move<TagState::armed, TagEvent::abort>(tag);
+            fail(res < 0 ? -res : EPROTO, number);
             return;
         }
-        move(tag, TagEvent::refuse);
+        move<TagState::armed, TagEvent::refuse>(tag);
         const bool passing = res == -EAGAIN || res == -EINTR || res == -ENOMEM;
-        if (passing && ++state.refusals <= most_refusals) {
-            state.sent == TagEvent::commit ? commit(tag, state.result) : get_data(tag);
-            return;
+        if (passing && ++tag.refusals <= most_refusals) {
+            if (tag.sent == TagEvent::get_data)
+                return get_data(number, tag);
+            return commit(number, tag, tag.result);
         }
-        fail(res < 0 ? -res : EPROTO, tag);
+        fail(res < 0 ? -res : EPROTO, number);
         end_.stuck = true;
     }
 
-    void move(std::uint16_t tag, TagEvent event) noexcept
+    // The only way that a state changes: along a row of the table.
+    template <TagState from, TagEvent event>
+    void move(Tag& tag) noexcept
     {
-        Tag& state = tags_[tag];
-        const auto next = next_state(state.state, event);
-        UBLK_ASSERT(next.has_value(), "tag {}: {} while {}", tag, to_string(event), to_string(state.state));
-        if (!next)
-            return;
-        armed_ -= state.state == TagState::armed ? 1U : 0U;
-        armed_ += *next == TagState::armed ? 1U : 0U;
-        state.state = *next;
+        constexpr TagState next = state_after<from, event>;
+        UBLK_ASSERT(tag.state == from, "tag {}: {} while {}", &tag - tags_.data(), to_string(event),
+                    to_string(tag.state));
+        if constexpr (from == TagState::armed)
+            --armed_;
+        if constexpr (next == TagState::armed)
+            ++armed_;
+        tag.state = next;
     }
 
     void fail(int code, std::optional<std::uint16_t> tag) noexcept
@@ -261,7 +355,9 @@ class QueueRunner {
     [[no_unique_address]] Observer observer_;
     std::vector<Tag> tags_;
     std::vector<std::optional<std::uint64_t>> appended_; // where the tag's ZONE_APPEND went
-    unsigned armed_ = 0;
+    std::vector<Io> ios_;                                // of an asynchronous backend
+    unsigned armed_ = 0;                                 // tags whose command is with the driver
+    unsigned in_flight_ = 0;                             // tags whose RingOp is
     std::uint16_t queue_;
     QueueEnd end_;
 };

@@ -27,23 +27,41 @@ void place_thread(const CpuMask& mask, std::uint16_t queue)
     ::pthread_setname_np(::pthread_self(), name.c_str());
 }
 
+void signal(const wire::Fd& eventfd)
+{
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(eventfd.get(), &one, sizeof(one));
+}
+
 } // namespace
 
-Result<void> QueueThreads::launch(const uapi::DevInfo& info, DataPath data_path,
+Result<void> QueueThreads::launch(const uapi::DevInfo& info, const ServingOptions& serving,
                                   const std::vector<CpuMask>& masks, Body body)
 {
     body_ = std::move(body);
+    const unsigned per_queue = serving.threads_per_queue;
     // Shared: the last thread may still be leaving count_down() when we are woken.
-    const auto ready = std::make_shared<std::latch>(info.nr_hw_queues);
+    const auto ready = std::make_shared<std::latch>(info.nr_hw_queues * per_queue);
     for (std::uint16_t queue = 0; queue < info.nr_hw_queues; ++queue) {
-        const KernelQueueOptions options{.char_fd = char_fd_.get(),
-                                         .device = info.dev_id,
-                                         .queue = queue,
-                                         .depth = info.queue_depth,
-                                         .buffer_bytes = info.max_io_buf_bytes,
-                                         .data_path = data_path};
-        threads_.emplace_back(
-            [this, options, &mask = masks[queue], ready] { run_queue(options, mask, *ready); });
+        for (unsigned part = 0; part < per_queue; ++part) {
+            const auto first = static_cast<std::uint16_t>(info.queue_depth * part / per_queue);
+            const auto end = static_cast<std::uint16_t>(info.queue_depth * (part + 1) / per_queue);
+            const KernelQueueOptions options{
+                .char_fd = char_fd_.get(),
+                .device = info.dev_id,
+                .queue = queue,
+                .thread = static_cast<std::uint16_t>(part),
+                .depth = info.queue_depth,
+                .buffer_bytes = info.max_io_buf_bytes,
+                .tags = {first, static_cast<std::uint16_t>(end - first)},
+                .data_path = serving.data_path,
+                .batch = serving.batch,
+                .huge_pages = serving.huge_pages,
+                .leaves_when_quiesced = uapi::Features::from_raw(info.flags).has(uapi::Feature::quiesce),
+                .leave_fd = leave_.get()};
+            threads_.emplace_back(
+                [this, options, &mask = masks[queue], ready] { run_queue(options, mask, *ready); });
+        }
     }
     ready->wait();
     if (auto error = failure())
@@ -54,40 +72,48 @@ Result<void> QueueThreads::launch(const uapi::DevInfo& info, DataPath data_path,
 void QueueThreads::run_queue(const KernelQueueOptions& options, const CpuMask& mask, std::latch& ready)
 {
     place_thread(mask, options.queue);
-    auto queue = KernelQueue::open(options);
-    if (!queue) {
-        note_failure(std::move(queue.error()));
-        ready.count_down();
-        return;
-    }
+    bool counted = false;
     const auto armed = [&](int code) {
         if (code != 0)
             note_failure(make_error("FETCH_REQ", code, options.device, options.queue));
+        counted = true;
         ready.count_down();
     };
-    const QueueEnd end = body_(*queue, options.queue, armed);
-    if (end.code != 0) {
-        Error error = make_error(end.report.empty() ? "COMMIT_AND_FETCH_REQ" : "check of the queue", end.code,
-                                 options.device, options.queue, end.tag);
-        if (!end.report.empty())
-            error.hint = end.report;
-        note_failure(std::move(error));
+    const Result<QueueEnd> end = body_(options, armed);
+    std::optional<Error> error;
+    if (!end)
+        error = end.error();
+    else if (end->code != 0) {
+        error = make_error(end->report.empty() ? "COMMIT_AND_FETCH_REQ" : "check of the queue", end->code,
+                           options.device, options.queue, end->tag);
+        if (!end->report.empty())
+            error->hint = end->report;
     }
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(ended_.get(), &one, sizeof(one));
+    if (error)
+        note_failure(*error);
+    if (!counted)
+        ready.count_down();
+    if (on_end_)
+        on_end_(options.queue, error);
+    signal(ended_);
 }
 
-void QueueThreads::note_failure(Error error)
+void QueueThreads::note_failure(const Error& error)
 {
     const std::lock_guard lock(mutex_);
     if (!failure_)
-        failure_ = std::move(error);
+        failure_ = error;
 }
 
 std::optional<Error> QueueThreads::failure() const
 {
     const std::lock_guard lock(mutex_);
     return failure_;
+}
+
+void QueueThreads::leave()
+{
+    signal(leave_);
 }
 
 void QueueThreads::join()

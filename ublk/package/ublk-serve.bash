@@ -9,7 +9,8 @@ _ublk_serve() {
     fi
     case $previous in
     --type) words="null memory file zoned" ;;
-    --data-path) words="copy get-data user-copy" ;;
+    --data-path) words="copy get-data user-copy zero-copy auto-buf auto" ;;
+    --recovery) words="none wait reissue fail-io" ;;
     --block-size) words="512 1024 2048 4096" ;;
     --log-level) words="error warning info debug" ;;
     --file | --json)
@@ -18,7 +19,7 @@ _ublk_serve() {
     *)
         words=$(ublk-serve "$command" --help 2>/dev/null | sed -n 's/^  \(-h,\)\{0,1\}\(--[a-z-]*\).*/\2/p')
         case $command in
-        info | stop | delete | owner)
+        recover | info | stop | quiesce | resize | delete | owner)
             words="$words $(cd /sys/class/ublk-char 2>/dev/null && for device in ublkc*; do echo "${device#ublkc}"; done)" ;;
         esac ;;
     esac

@@ -18,7 +18,7 @@ std::string ready_line(const AddCommand& command, const uapi::DevInfo& info, std
     std::string line = fmt::format("ublkb{} ready: {}, {}, {} {} of {}", info.dev_id, to_string(command.type),
                                    format_size(size), info.nr_hw_queues,
                                    info.nr_hw_queues == 1 ? "queue" : "queues", info.queue_depth);
-    if (info.nr_hw_queues != command.device.queues)
+    if (!command.recovers && info.nr_hw_queues != command.device.queues)
         line += fmt::format(" (asked for {}: the kernel gives one per CPU)", command.device.queues);
     return line;
 }
@@ -34,7 +34,8 @@ nlohmann::json describe(const AddCommand& command, const uapi::DevInfo& info, st
             {"queues", info.nr_hw_queues},
             {"depth", info.queue_depth},
             {"max_io_bytes", info.max_io_buf_bytes},
-            {"data_path", engine::to_string(command.device.data_path)},
+            {"data_path", engine::to_string(engine::data_path_of(uapi::Features::from_raw(info.flags)))},
+            {"recovery", engine::to_string(engine::recovery_of(uapi::Features::from_raw(info.flags)))},
             {"read_only", command.read_only},
             {"pid", ::getpid()}};
 }
@@ -48,7 +49,7 @@ Result<void> wait_for_disk(std::uint32_t device)
     return {};
 }
 
-enum class Ending { asked, stopped_by_other, failed };
+enum class Ending { asked, ended_by_other, failed };
 
 // Waits for a signal to end, or for the queues to end by themselves.
 Ending wait_for_end(const engine::Running& running, int signal_fd)
@@ -60,7 +61,7 @@ Ending wait_for_end(const engine::Running& running, int signal_fd)
         if (running.failure())
             return Ending::failed;
         if ((fds[1].revents & POLLIN) != 0)
-            return Ending::stopped_by_other;
+            return Ending::ended_by_other;
         if ((fds[0].revents & POLLIN) != 0)
             return Ending::asked;
     }
@@ -76,16 +77,14 @@ int finish(engine::Running running, Ending ending)
         std::fflush(nullptr);
         std::quick_exit(exit_failed); // only our end frees the requests that the queue holds
     }
+    if (ending == Ending::ended_by_other) {
+        std::move(running).wait_ended().leave(); // to whoever stopped or quiesced it
+        return exit_ok;
+    }
     auto stopped = std::move(running).stop();
     if (!stopped) {
-        if (ending == Ending::stopped_by_other && stopped.error() == std::errc::no_such_device)
-            return exit_ok;
         complain(stopped.error().message());
         return exit_failed;
-    }
-    if (ending == Ending::stopped_by_other) {
-        std::move(*stopped).leave(); // to whoever stopped it
-        return exit_ok;
     }
     if (const auto removed = std::move(*stopped).remove();
         !removed && !(removed.error() == std::errc::no_such_device)) {
@@ -109,6 +108,68 @@ Result<wire::Fd> ending_signals()
     if (!fd)
         return std::unexpected(make_error("signalfd", errno));
     return fd;
+}
+
+engine::DataPath best_data_path(const AddCommand& command, uapi::Features offered)
+{
+    // Only direct I/O gains by payload that nobody copies: the page cache copies anyway, and an operation on
+    // it goes by a worker thread.
+    const bool spares_copies = command.type == BackendType::file && command.direct;
+    if (spares_copies && needed_features(engine::DataPath::auto_buf).without(offered).empty())
+        return engine::DataPath::auto_buf;
+    return engine::DataPath::copy;
+}
+
+int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool serves_unmapped)
+{
+    if (auto valid = validate(command.device, geometry, serves_unmapped); !valid) {
+        complain(valid.error().message());
+        return exit_failed;
+    }
+    fmt::print("would make: {}, {}, {} {} of {}, data path {}, recovery {}\n", to_string(command.type),
+               format_size(geometry.size), command.device.queues,
+               command.device.queues == 1 ? "queue" : "queues", command.device.depth,
+               command.auto_path ? "auto" : engine::to_string(command.device.serving.data_path),
+               engine::to_string(command.device.recovery));
+    return exit_ok;
+}
+
+Result<engine::Configured> make_device(engine::Control& control, const AddCommand& command,
+                                       const engine::Geometry& geometry, bool serves_unmapped)
+{
+    engine::DeviceOptions options = command.device;
+    auto offered = control.features();
+    if (!offered)
+        return std::unexpected(std::move(offered.error()));
+    if (command.auto_path)
+        options.serving.data_path = best_data_path(command, *offered);
+    if (auto valid = validate(options, geometry, serves_unmapped, *offered); !valid)
+        return std::unexpected(std::move(valid.error()));
+    auto created = engine::Created::add(control, options);
+    if (!created)
+        return std::unexpected(std::move(created.error()));
+    const auto params = engine::make_params(geometry, created->info().max_io_buf_bytes);
+    return std::move(*created).set_parameters(params);
+}
+
+Result<engine::Recovering> take_over(engine::Control& control, const AddCommand& command,
+                                     const engine::Geometry& geometry)
+{
+    auto recovering = engine::Recovering::begin(control, *command.recovers, command.device.serving);
+    if (!recovering)
+        return recovering;
+    const auto& basic = recovering->params().basic;
+    const std::uint64_t size = basic.dev_sectors << uapi::sector_shift;
+    const std::uint32_t block_size = 1U << basic.logical_bs_shift;
+    if (geometry.size < size || geometry.block_size != block_size) {
+        Error error = make_error("recovery", EINVAL, *command.recovers);
+        error.hint =
+            fmt::format("the disk has {} bytes in blocks of {}, the backend {} in blocks of {}: give the "
+                        "one that it was made with",
+                        size, block_size, geometry.size, geometry.block_size);
+        return std::unexpected(std::move(error));
+    }
+    return recovering;
 }
 
 Result<void> announce(const AddCommand& command, const uapi::DevInfo& info, std::uint64_t size,
@@ -136,8 +197,8 @@ int run(const AddCommand& command)
             return *exit_code;
     }
     if (!command.decorators.empty())
-        return with_backend(command, starter,
-                            [&](auto& backend) { return serve_decorated(command, backend, starter); });
+        return with_backend<backends::File>(
+            command, starter, [&](auto& backend) { return serve_decorated(command, backend, starter); });
     return with_backend(command, starter, [&](auto& backend) { return serve(command, backend, starter); });
 }
 

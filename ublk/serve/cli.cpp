@@ -21,17 +21,16 @@ constexpr std::array backend_names{
     std::pair{"null", BackendType::null}, std::pair{"memory", BackendType::memory},
     std::pair{"file", BackendType::file}, std::pair{"zoned", BackendType::zoned}};
 
-constexpr std::array data_paths{engine::DataPath::copy, engine::DataPath::get_data,
-                                engine::DataPath::user_copy};
-
 // The line as written; numbers are checked here, not by the parser, so that each complaint names its mend.
 struct Raw {
     std::string type, size, file, json, id;
     std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path;
+    std::string recovery = "none", threads = "1";
     std::string zone_size, zone_capacity, conventional, max_open, max_active;
     std::vector<std::string> with;
     std::string metrics, log_level = "warning", interval = "1", count = "0";
     bool direct = false, read_only = false, daemon = false, paranoid = false, unprivileged = false;
+    bool dry_run = false, huge_pages = false, batch = false, if_unused = false;
 };
 
 std::unexpected<Notice> wrong(std::string text)
@@ -120,6 +119,40 @@ std::optional<Notice> check_size(AddCommand& add, const Raw& raw)
     return std::nullopt;
 }
 
+// Sets `chosen` to the one of `all` that is called `text`; false if none is.
+template <typename T, std::size_t n>
+bool choose(const std::array<T, n>& all, const std::string& text, T& chosen)
+{
+    const auto* one = std::ranges::find_if(all, [&](T each) { return engine::to_string(each) == text; });
+    if (one != all.end())
+        chosen = *one;
+    return one != all.end();
+}
+
+std::optional<Notice> check_serving(AddCommand& add, const Raw& raw)
+{
+    add.auto_path = raw.data_path == "auto";
+    if (raw.data_path.empty() && add.type == BackendType::zoned)
+        add.device.serving.data_path = engine::DataPath::user_copy;
+    else if (!raw.data_path.empty() && !add.auto_path &&
+             !choose(engine::data_paths, raw.data_path, add.device.serving.data_path))
+        return Notice{
+            exit_usage,
+            fmt::format("--data-path '{}': give auto, copy, get-data, user-copy, zero-copy or auto-buf",
+                        raw.data_path)};
+    if (!choose(engine::recoveries, raw.recovery, add.device.recovery))
+        return Notice{exit_usage,
+                      fmt::format("--recovery '{}': give none, wait, reissue or fail-io", raw.recovery)};
+    const auto threads =
+        number("--threads-per-queue", raw.threads, 1, uapi::max_queue_depth, "a number of threads");
+    if (!threads)
+        return threads.error();
+    add.device.serving.threads_per_queue = static_cast<std::uint16_t>(*threads);
+    add.device.serving.huge_pages = raw.huge_pages;
+    add.device.serving.batch = raw.batch;
+    return std::nullopt;
+}
+
 std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
 {
     const auto queues = number("--queues", raw.queues, 1, uapi::max_nr_queues, "a number of queues");
@@ -136,14 +169,8 @@ std::optional<Notice> check_device(AddCommand& add, const Raw& raw)
     if (*max_io < page || *max_io > most || *max_io % page != 0)
         return Notice{exit_usage,
                       fmt::format("--max-io '{}': give a multiple of 4K from 4K to 32M", raw.max_io)};
-    const std::string usual = add.type == BackendType::zoned ? "user-copy" : "copy";
-    const auto* path = std::find_if(data_paths.begin(), data_paths.end(), [&](engine::DataPath one) {
-        return engine::to_string(one) == (raw.data_path.empty() ? usual : raw.data_path);
-    });
-    if (path == data_paths.end())
-        return Notice{exit_usage,
-                      fmt::format("--data-path '{}': give copy, get-data or user-copy", raw.data_path)};
-    add.device.data_path = *path;
+    if (auto notice = check_serving(add, raw))
+        return notice;
     if (!raw.id.empty()) {
         const auto id = device_id("--id", raw.id);
         if (!id)
@@ -264,8 +291,32 @@ std::expected<Command, Notice> check_add(const Raw& raw)
     add.direct = raw.direct;
     add.read_only = raw.read_only;
     add.daemon = raw.daemon;
+    add.dry_run = raw.dry_run;
     add.json = raw.json;
     return add;
+}
+
+std::expected<Command, Notice> check_recover(const Raw& raw)
+{
+    auto command = check_add(raw);
+    if (!command)
+        return command;
+    auto& add = std::get<AddCommand>(*command);
+    add.recovers = add.device.id;
+    return command;
+}
+
+std::expected<Command, Notice> check_resize(const Raw& raw)
+{
+    const auto id = device_id("ID", raw.id);
+    if (!id)
+        return std::unexpected(id.error());
+    const auto size = bytes("SIZE", raw.size);
+    if (!size)
+        return std::unexpected(size.error());
+    if (*size == 0 || *size % uapi::sector_size != 0)
+        return wrong(fmt::format("SIZE '{}': give a positive multiple of 512", raw.size));
+    return ResizeCommand{*id, *size};
 }
 
 template <typename C>
@@ -278,41 +329,67 @@ std::expected<Command, Notice> with_id(const Raw& raw)
     command.id = *id;
     if constexpr (requires { command.json; })
         command.json = raw.json;
+    if constexpr (requires { command.if_unused; })
+        command.if_unused = raw.if_unused;
     return command;
+}
+
+// What add and recover have in common.
+void describe_serving(CLI::App& command, Raw& raw)
+{
+    command.add_option("--type", raw.type, "What is behind it: null, memory, file or zoned")->required();
+    command.add_option("--size", raw.size, "Size, with K, M, G, T or P; default 256M, or all of the file");
+    command.add_option("--file", raw.file, "File or block device to serve");
+    command.add_option("--block-size", raw.block_size, "Logical block, 512 to 4096 bytes")
+        ->capture_default_str();
+    command
+        .add_option("--threads-per-queue", raw.threads,
+                    "Threads that share the requests of a queue; more than one needs Linux 6.16")
+        ->capture_default_str();
+    command.add_flag("--huge-pages", raw.huge_pages, "Ask for huge pages for the requests' buffers");
+    command.add_option("--json", raw.json, "Write what was made to this file; - for standard output");
+    command.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");
+    command.add_flag("--read-only", raw.read_only, "Refuse writes");
+    command.add_flag("--daemon", raw.daemon, "Return when the disk is there, and serve in the background");
+    command.add_option(
+        "--metrics", raw.metrics,
+        "Serve metrics for Prometheus at this address of this machine, 127.0.0.1:PORT or [::1]:PORT, and "
+        "measure latencies");
+    command
+        .add_option(
+            "--log-level", raw.log_level,
+            "Least important message to write: error, warning, info or debug; to standard error, or as a "
+            "daemon to syslog")
+        ->capture_default_str();
+    command.add_flag("--paranoid", raw.paranoid,
+                     "Check every request and every step of a queue against the rules");
 }
 
 void describe_add(CLI::App& add, Raw& raw)
 {
-    add.add_option("--type", raw.type, "What is behind it: null, memory, file or zoned")->required();
-    add.add_option("--size", raw.size, "Size, with K, M, G, T or P; default 256M, or all of the file");
-    add.add_option("--file", raw.file, "File or block device to serve");
+    describe_serving(add, raw);
     add.add_option("--queues", raw.queues, "Queues, each with a thread; the kernel gives at most one per CPU")
         ->capture_default_str();
     add.add_option("--depth", raw.depth, "Requests in flight per queue, up to 4096")->capture_default_str();
     add.add_option("--id", raw.id, "Device id; default the lowest free one");
-    add.add_option("--block-size", raw.block_size, "Logical block, 512 to 4096 bytes")->capture_default_str();
     add.add_option("--max-io", raw.max_io, "Largest request, a multiple of 4K up to 32M")
         ->capture_default_str();
     add.add_option("--data-path", raw.data_path,
                    "How payload travels: copy (by the driver), get-data (by the driver, when asked), "
-                   "user-copy (by the server); default copy, of a zoned device user-copy");
+                   "user-copy (by the server), zero-copy (registered for each operation), auto-buf "
+                   "(registered by the driver), auto (the best of this kernel for this backend); default "
+                   "copy, of a zoned device user-copy");
+    add.add_flag("--batch", raw.batch, "Commands for many requests at once; needs Linux 7.0");
+    add.add_option("--recovery", raw.recovery,
+                   "When the server dies: none (the disk ends), wait (its requests fail, new ones wait for "
+                   "`recover`), reissue (both wait), fail-io (both fail)")
+        ->capture_default_str();
+    add.add_flag("--dry-run", raw.dry_run, "Check everything, and make nothing");
     add.add_option("--zone-size", raw.zone_size, "Size of a zone, a power of two; default 4M");
     add.add_option("--zone-capacity", raw.zone_capacity, "How much of a zone can be written; default all");
     add.add_option("--conventional", raw.conventional, "So many zones, from the first on, are conventional");
     add.add_option("--max-open", raw.max_open, "Zones that may be open; default any number");
     add.add_option("--max-active", raw.max_active, "Zones that may be open or closed; default any number");
-    add.add_option("--json", raw.json, "Write what was made to this file; - for standard output");
-    add.add_option(
-        "--metrics", raw.metrics,
-        "Serve metrics for Prometheus at this address of this machine, 127.0.0.1:PORT or [::1]:PORT, and "
-        "measure latencies");
-    add.add_option(
-           "--log-level", raw.log_level,
-           "Least important message to write: error, warning, info or debug; to standard error, or as a "
-           "daemon to syslog")
-        ->capture_default_str();
-    add.add_flag("--paranoid", raw.paranoid,
-                 "Check every request and every step of a queue against the rules");
     add.add_option("--with", raw.with, "Put a decorator around it: NAME:KEY=VALUE,...; may be repeated")
         ->take_all()
         ->allow_extra_args(false);
@@ -320,9 +397,6 @@ void describe_add(CLI::App& add, Raw& raw)
     add.add_flag(
         "--unprivileged", raw.unprivileged,
         "Add a device that belongs to this user, who need not be root; see the manual for the udev rule");
-    add.add_flag("--direct", raw.direct, "Serve the file past the page cache (O_DIRECT)");
-    add.add_flag("--read-only", raw.read_only, "Refuse writes");
-    add.add_flag("--daemon", raw.daemon, "Return when the disk is there, and serve in the background");
 }
 
 } // namespace
@@ -339,10 +413,17 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
     app.require_subcommand(1);
     auto* add = app.add_subcommand("add", "Add a device and serve it until SIGINT or SIGTERM");
     describe_add(*add, raw);
+    auto* recover =
+        app.add_subcommand("recover", "Serve a device that lost its server, or was quiesced, from here on");
+    describe_serving(*recover, raw);
     auto* list = app.add_subcommand("list", "Show all ublk devices");
     auto* info = app.add_subcommand("info", "Show one device");
     auto* stop =
         app.add_subcommand("stop", "Take the disk of a device away; its server ends, the device stays");
+    stop->add_flag("--if-unused", raw.if_unused, "Only if nobody has the disk open");
+    auto* quiesce = app.add_subcommand(
+        "quiesce", "End the server of a device with recovery; the disk waits for `recover`");
+    auto* resize = app.add_subcommand("resize", "Give a disk another size; its backend must have it");
     auto* del = app.add_subcommand("delete", "Stop a device and remove it, whatever became of its server");
     auto* top =
         app.add_subcommand("top", "Show what the devices of this machine's ublk-serve do, again and again");
@@ -354,8 +435,9 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
         command->add_option("--json", raw.json, "Write to this file; - for standard output");
     auto* owner =
         app.add_subcommand("owner", "Print user and group of an unprivileged device, for the udev rule");
-    for (auto* command : {info, stop, del, owner})
+    for (auto* command : {recover, info, stop, quiesce, resize, del, owner})
         command->add_option("ID", raw.id, "Device id, the N of /dev/ublkbN")->required();
+    resize->add_option("SIZE", raw.size, "New size, with K, M, G, T or P")->required();
 
     std::reverse(args.begin(), args.end()); // as CLI11 wants its vector
     try {
@@ -372,6 +454,12 @@ std::expected<Command, Notice> parse(std::vector<std::string> args)
         return with_id<OwnerCommand>(raw);
     if (top->parsed())
         return check_top(raw);
+    if (recover->parsed())
+        return check_recover(raw);
+    if (quiesce->parsed())
+        return with_id<QuiesceCommand>(raw);
+    if (resize->parsed())
+        return check_resize(raw);
     if (info->parsed())
         return with_id<InfoCommand>(raw);
     if (stop->parsed())

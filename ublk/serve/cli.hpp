@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -32,7 +33,10 @@ struct AddCommand {
     bool direct = false;
     bool read_only = false;
     bool daemon = false;
-    std::string json;    // file name, "-" for standard output, empty for none
+    bool dry_run = false;                  // check everything, make nothing
+    bool auto_path = false;                // the data path is chosen when the kernel has been asked
+    std::optional<std::uint32_t> recovers; // no new device: this one is taken over
+    std::string json;                      // file name, "-" for standard output, empty for none
     std::string metrics; // where to serve them, an address of this machine; empty for nowhere
     bool paranoid = false;
     observe::Level log_level = observe::Level::warning;
@@ -49,6 +53,14 @@ struct InfoCommand {
 };
 struct StopCommand {
     std::uint32_t id = 0;
+    bool if_unused = false;
+};
+struct QuiesceCommand {
+    std::uint32_t id = 0;
+};
+struct ResizeCommand {
+    std::uint32_t id = 0;
+    std::uint64_t size = 0; // bytes
 };
 struct DeleteCommand {
     std::uint32_t id = 0;
@@ -62,8 +74,8 @@ struct TopCommand {
     std::uint64_t count = 0; // tables; 0 for no end
     std::string json;        // one snapshot to there instead
 };
-using Command =
-    std::variant<AddCommand, ListCommand, InfoCommand, StopCommand, DeleteCommand, OwnerCommand, TopCommand>;
+using Command = std::variant<AddCommand, ListCommand, InfoCommand, StopCommand, QuiesceCommand, ResizeCommand,
+                             DeleteCommand, OwnerCommand, TopCommand>;
 
 // What to print instead of doing anything: help (exit_ok) or what is wrong (exit_usage).
 struct Notice {

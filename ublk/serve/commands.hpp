@@ -13,6 +13,8 @@ int run(const AddCommand& command);
 int run(const ListCommand& command);
 int run(const InfoCommand& command);
 int run(const StopCommand& command);
+int run(const QuiesceCommand& command);
+int run(const ResizeCommand& command);
 int run(const DeleteCommand& command);
 int run(const OwnerCommand& command);
 int run(const TopCommand& command);

@@ -96,14 +96,15 @@ int failed(Error error)
     return exit_code(error);
 }
 
-int act(std::uint32_t id, const char* done, Result<void> (engine::Control::*action)(std::uint32_t))
+template <typename Action>
+int act(std::uint32_t id, const std::string& done, Action action)
 {
     auto control = engine::Control::open();
     if (!control)
         return failed(std::move(control.error()));
     if (const auto there = control->info(id); !there) // which also finds out how it wants to be addressed
         return failed(there.error());
-    if (auto acted = ((*control).*action)(id); !acted)
+    if (auto acted = action(*control); !acted)
         return failed(std::move(acted.error()));
     fmt::print("device {} {}\n", id, done);
     return exit_ok;
@@ -212,12 +213,27 @@ int run(const OwnerCommand& command)
 
 int run(const StopCommand& command)
 {
-    return act(command.id, "stopped", &engine::Control::stop);
+    return act(command.id, "stopped", [&](engine::Control& control) {
+        return command.if_unused ? control.try_stop(command.id) : control.stop(command.id);
+    });
+}
+
+int run(const QuiesceCommand& command)
+{
+    return act(command.id, "quiesced", [&](engine::Control& control) {
+        return control.quiesce(command.id, std::chrono::seconds(30));
+    });
+}
+
+int run(const ResizeCommand& command)
+{
+    return act(command.id, fmt::format("resized to {}", format_size(command.size)),
+               [&](engine::Control& control) { return control.resize(command.id, command.size); });
 }
 
 int run(const DeleteCommand& command)
 {
-    return act(command.id, "deleted", &engine::Control::remove);
+    return act(command.id, "deleted", [&](engine::Control& control) { return control.remove(command.id); });
 }
 
 } // namespace ublk::serve

@@ -26,15 +26,16 @@ observe::Log::Sink to_syslog()
     };
 }
 
-std::expected<observe::Metrics, int> in_file(const observe::DeviceDescription& device, std::uint16_t queues)
+std::expected<observe::Metrics, int> in_file(const observe::DeviceDescription& device, std::uint16_t queues,
+                                             std::uint16_t threads)
 {
     const std::string directory = stats_directory();
     if (directory.empty())
         return std::unexpected(ENOENT);
     if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST)
         return std::unexpected(errno);
-    return observe::Metrics::create_file(fmt::format("{}/{}.stats", directory, device.device), device,
-                                         queues);
+    return observe::Metrics::create_file(fmt::format("{}/{}.stats", directory, device.device), device, queues,
+                                         threads);
 }
 
 engine::Watching watching(const AddCommand& command)
@@ -71,10 +72,11 @@ Result<std::unique_ptr<Observation>> Observation::open(const AddCommand& command
                                             .timed = watching(command) != engine::Watching::counting ||
                                                      UBLK_ASSERTIONS != 0,
                                             .backend = to_string(command.type)};
-    auto metrics = in_file(device, info.nr_hw_queues);
+    const std::uint16_t threads = command.device.serving.threads_per_queue;
+    auto metrics = in_file(device, info.nr_hw_queues, threads);
     const int why = metrics ? 0 : metrics.error();
     if (!metrics)
-        metrics = observe::Metrics::create(device, info.nr_hw_queues);
+        metrics = observe::Metrics::create(device, info.nr_hw_queues, threads);
     if (!metrics)
         return std::unexpected(make_error("mmap", metrics.error(), info.dev_id));
     std::unique_ptr<Observation> all(new Observation(command, std::move(*metrics)));

@@ -5,6 +5,7 @@
 #include "ublk/observe/prometheus.hpp"
 #include "ublk/serve/commands.hpp"
 
+#include <concepts>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,11 +21,11 @@ class Observation {
                                                      std::uint64_t size);
 
     // Starts the device, watched as the command wants it. *this has to live until the device is stopped.
-    template <typename Queue, engine::Backend B>
-    Result<engine::Running> start(engine::Configured configured, B& backend, int interrupt_fd)
+    template <typename Queue, std::derived_from<engine::PrepareStep> Stage, engine::Backend B>
+    Result<engine::Running> start(Stage stage, B& backend, int interrupt_fd)
     {
         const auto with = [&](auto watch) {
-            return std::move(configured).template start<Queue>(backend, interrupt_fd, watch);
+            return std::move(stage).template start<Queue>(backend, interrupt_fd, watch);
         };
         using enum engine::Watching;
         switch (watching_) {

@@ -1,7 +1,7 @@
 // The life of a served device, for any backend: made, served until a signal or a failure, and taken away.
 #pragma once
 
-#include "ublk/backends/file.hpp"
+#include "ublk/backends/async_file.hpp"
 #include "ublk/backends/memory.hpp"
 #include "ublk/backends/null.hpp"
 #include "ublk/backends/zoned.hpp"
@@ -24,10 +24,27 @@ Result<void> announce(const AddCommand& command, const uapi::DevInfo& info, std:
 // Serves until there is a reason to end, and returns the exit code.
 int serve_until_end(engine::Running running, int signal_fd);
 
-// `Queue` is what the queues run on, see engine::Configured::start().
+// What --data-path auto comes to on a kernel that offers `offered`.
+engine::DataPath best_data_path(const AddCommand& command, uapi::Features offered);
+
+// With --dry-run: what would be made, or why it cannot be. The exit code.
+int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool serves_unmapped);
+
+// The device that is to be served, up to where its queues can be started: a new one, or one that lost its
+// server.
+Result<engine::Configured> make_device(engine::Control& control, const AddCommand& command,
+                                       const engine::Geometry& geometry, bool serves_unmapped);
+Result<engine::Recovering> take_over(engine::Control& control, const AddCommand& command,
+                                     const engine::Geometry& geometry);
+
+// `Queue` is what the queues run on, see engine::PrepareStep::prepare().
 template <typename Queue = engine::KernelQueue, engine::Backend B>
 int serve(const AddCommand& command, B& backend, Starter& starter)
 {
+    constexpr bool serves_unmapped = engine::ServesUnmapped<B>;
+    const engine::Geometry geometry = backend.geometry();
+    if (command.dry_run)
+        return tell_plan(command, geometry, serves_unmapped);
     const auto failed = [&](const Error& error) { return starter.failed(exit_code(error), error.message()); };
     const auto signals = ending_signals();
     if (!signals)
@@ -35,23 +52,21 @@ int serve(const AddCommand& command, B& backend, Starter& starter)
     auto control = engine::Control::open();
     if (!control)
         return failed(control.error());
-    auto created = engine::Created::add(*control, command.device);
-    if (!created)
-        return failed(created.error());
-    const engine::Geometry geometry = backend.geometry();
-    auto configured =
-        std::move(*created).set_parameters(engine::make_params(geometry, created->info().max_io_buf_bytes));
-    if (!configured)
-        return failed(configured.error());
-    const auto observation = Observation::open(command, configured->info(), geometry.size);
-    if (!observation)
-        return failed(observation.error());
-    auto running = (*observation)->template start<Queue>(std::move(*configured), backend, signals->get());
-    if (!running)
-        return failed(running.error());
-    if (const auto there = announce(command, running->info(), geometry.size, starter); !there)
-        return failed(there.error());
-    return serve_until_end(std::move(*running), signals->get());
+    const auto run = [&](auto stage) {
+        if (!stage)
+            return failed(stage.error());
+        const auto observation = Observation::open(command, stage->info(), geometry.size);
+        if (!observation)
+            return failed(observation.error());
+        auto running = (*observation)->template start<Queue>(std::move(*stage), backend, signals->get());
+        if (!running)
+            return failed(running.error());
+        if (const auto there = announce(command, running->info(), geometry.size, starter); !there)
+            return failed(there.error());
+        return serve_until_end(std::move(*running), signals->get());
+    };
+    return command.recovers ? run(take_over(*control, command, geometry))
+                            : run(make_device(*control, command, geometry, serves_unmapped));
 }
 
 // The same behind the decorators of the command.
@@ -71,7 +86,8 @@ int serve_decorated(const AddCommand& command, B& backend, Starter& starter)
 }
 
 // Opens the backend that was asked for and calls `then` with it; the exit code of `then`, or of the failure.
-template <typename Then>
+// `File` is what a file is served by: for what wraps a backend, a synchronous one.
+template <typename File = backends::AsyncFile, typename Then>
 int with_backend(const AddCommand& command, Starter& starter, Then then)
 {
     const auto opened = [&](auto backend) {
@@ -85,11 +101,11 @@ int with_backend(const AddCommand& command, Starter& starter, Then then)
     case BackendType::memory:
         return opened(backends::Memory::create(command.size, command.block_size, command.read_only));
     case BackendType::file:
-        return opened(backends::File::open({.path = command.file,
-                                            .size = command.size,
-                                            .block_size = command.block_size,
-                                            .direct = command.direct,
-                                            .read_only = command.read_only}));
+        return opened(File::open({.path = command.file,
+                                  .size = command.size,
+                                  .block_size = command.block_size,
+                                  .direct = command.direct,
+                                  .read_only = command.read_only}));
     case BackendType::zoned:
         return opened(backends::Zoned::create(command.zones));
     }

@@ -1,7 +1,6 @@
 #include "ublk/wire/command.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,20 +10,7 @@ namespace ublk::wire {
 
 namespace {
 
-// Offset of the command area (sqe->cmd): liburing's name for it differs between versions.
-constexpr std::size_t cmd_offset = 48;
 constexpr std::size_t cmd_bytes_sqe64 = 16;
-
-template <typename T>
-void prep(io_uring_sqe& sqe, int fd, std::uint32_t op, const T& cmd, std::size_t bytes,
-          std::uint64_t user_data)
-{
-    sqe.opcode = IORING_OP_URING_CMD;
-    sqe.fd = fd;
-    sqe.off = op; // cmd_op shares the low half
-    sqe.user_data = user_data;
-    std::memcpy(reinterpret_cast<std::byte*>(&sqe) + cmd_offset, &cmd, bytes);
-}
 
 } // namespace
 
@@ -49,21 +35,13 @@ std::expected<Fd, int> open_node(const std::string& path, int flags)
 void prep_control(io_uring_sqe& sqe, bool sqe128, int fd, std::uint32_t op, const uapi::CtrlCmd& cmd,
                   std::uint64_t user_data)
 {
-    prep(sqe, fd, op, cmd, sqe128 ? sizeof(cmd) : cmd_bytes_sqe64, user_data);
-}
-
-void prep_io(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::IoCmd& cmd, std::uint64_t user_data,
-             bool fixed)
-{
-    prep(sqe, fd, op, cmd, sizeof(cmd), user_data);
-    if (fixed)
-        sqe.flags |= IOSQE_FIXED_FILE;
+    detail::prep(sqe, fd, op, cmd, sqe128 ? sizeof(cmd) : cmd_bytes_sqe64, user_data);
 }
 
 void prep_batch(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::BatchIo& cmd, std::uint64_t addr,
                 std::uint64_t user_data, bool fixed)
 {
-    prep(sqe, fd, op, cmd, sizeof(cmd), user_data);
+    detail::prep(sqe, fd, op, cmd, sizeof(cmd), user_data);
     sqe.addr = addr;
     if (fixed)
         sqe.flags |= IOSQE_FIXED_FILE;
@@ -122,13 +100,6 @@ DescriptorMap::~DescriptorMap()
 {
     if (base_ != nullptr)
         ::munmap(base_, bytes_);
-}
-
-uapi::IoDesc DescriptorMap::read(unsigned tag) const
-{
-    uapi::IoDesc desc;
-    std::memcpy(&desc, base_ + std::size_t{tag} * desc_size_, sizeof(desc));
-    return desc;
 }
 
 } // namespace ublk::wire

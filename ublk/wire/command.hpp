@@ -6,6 +6,7 @@
 #include "ublk/wire/ring.hpp"
 
 #include <cstdint>
+#include <cstring>
 #include <expected>
 #include <string>
 
@@ -18,12 +19,33 @@ std::string block_path(std::uint32_t dev_id); // "/dev/ublkbN"
 // Opens a node with O_CLOEXEC added. Error: positive errno.
 std::expected<Fd, int> open_node(const std::string& path, int flags);
 
+namespace detail {
+// Offset of the command area (sqe->cmd): liburing's name for it differs between versions.
+inline constexpr std::size_t cmd_offset = 48;
+
+template <typename T>
+void prep(io_uring_sqe& sqe, int fd, std::uint32_t op, const T& cmd, std::size_t bytes,
+          std::uint64_t user_data)
+{
+    sqe.opcode = IORING_OP_URING_CMD;
+    sqe.fd = fd;
+    sqe.off = op; // cmd_op shares the low half
+    sqe.user_data = user_data;
+    std::memcpy(reinterpret_cast<std::byte*>(&sqe) + cmd_offset, &cmd, bytes);
+}
+} // namespace detail
+
 // Writes an URING_CMD into a zeroed entry. On a ring without SQE128 only the first 16 bytes of the control
 // command fit, and no more are written. `fixed`: fd is an index of the ring's registered files.
 void prep_control(io_uring_sqe& sqe, bool sqe128, int fd, std::uint32_t op, const uapi::CtrlCmd& cmd,
                   std::uint64_t user_data);
-void prep_io(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::IoCmd& cmd, std::uint64_t user_data,
-             bool fixed = false);
+inline void prep_io(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::IoCmd& cmd,
+                    std::uint64_t user_data, bool fixed = false)
+{
+    detail::prep(sqe, fd, op, cmd, sizeof(cmd), user_data);
+    if (fixed)
+        sqe.flags |= IOSQE_FIXED_FILE;
+}
 void prep_batch(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::BatchIo& cmd, std::uint64_t addr,
                 std::uint64_t user_data, bool fixed = false);
 
@@ -45,7 +67,12 @@ class DescriptorMap {
     ~DescriptorMap();
 
     // A copy: the slot belongs to the kernel again after the commit.
-    uapi::IoDesc read(unsigned tag) const;
+    uapi::IoDesc read(unsigned tag) const
+    {
+        uapi::IoDesc desc;
+        std::memcpy(&desc, base_ + std::size_t{tag} * desc_size_, sizeof(desc));
+        return desc;
+    }
     const std::byte* data() const { return base_; }
     std::size_t size() const { return bytes_; }
 

@@ -1,7 +1,6 @@
 #include "ublk/wire/ring.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <unistd.h>
 
 namespace ublk::wire {
@@ -41,14 +40,6 @@ std::expected<Ring, int> Ring::open(const RingOptions& options)
     if (res < 0)
         return std::unexpected(-res);
     return Ring(std::unique_ptr<io_uring, Closer>(raw.release()));
-}
-
-io_uring_sqe* Ring::sqe()
-{
-    io_uring_sqe* entry = io_uring_get_sqe(ring_.get());
-    if (entry != nullptr)
-        std::memset(static_cast<void*>(entry), 0, sqe128() ? 2 * sizeof(io_uring_sqe) : sizeof(io_uring_sqe));
-    return entry;
 }
 
 int Ring::submit()
@@ -97,6 +88,16 @@ std::optional<Completion> Ring::poll()
 int Ring::register_files(const int* fds, unsigned count)
 {
     return io_uring_register_files(ring_.get(), fds, count);
+}
+
+int Ring::register_empty_buffers(unsigned count)
+{
+    return io_uring_register_buffers_sparse(ring_.get(), count);
+}
+
+void Ring::register_self()
+{
+    [[maybe_unused]] const int registered = io_uring_register_ring_fd(ring_.get());
 }
 
 } // namespace ublk::wire

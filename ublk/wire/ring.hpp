@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <expected>
 #include <liburing.h>
 #include <memory>
@@ -55,7 +56,14 @@ class Ring {
     static std::expected<Ring, int> open(const RingOptions& options = {});
 
     // Next free submission entry, all zero (128 bytes of it with sqe128); nullptr when the queue is full.
-    io_uring_sqe* sqe();
+    io_uring_sqe* sqe()
+    {
+        io_uring_sqe* entry = io_uring_get_sqe(ring_.get());
+        if (entry != nullptr)
+            std::memset(static_cast<void*>(entry), 0,
+                        sqe128() ? 2 * sizeof(io_uring_sqe) : sizeof(io_uring_sqe));
+        return entry;
+    }
     int submit();                              // entries taken, or -errno
     int submit_and_wait(unsigned completions); // as io_uring_enter; -errno
     // Takes one completion, entering the kernel with GETEVENTS if none is there. nullopt: none in time.
@@ -63,8 +71,26 @@ class Ring {
     // Takes one completion that is there already; runs deferred task work first.
     std::optional<Completion> poll();
 
+    // Calls f(cqe) for each completion that is there, and takes them.
+    template <typename F>
+    void for_each(F f)
+    {
+        io_uring& ring = *ring_;
+        const unsigned ready = io_uring_cq_ready(&ring);
+        const unsigned head = *ring.cq.khead, mask = *ring.cq.kring_mask;
+        for (unsigned i = 0; i < ready; ++i)
+            f(ring.cq.cqes[(head + i) & mask]);
+        io_uring_cq_advance(&ring, ready);
+    }
+    // Runs deferred task work, which makes completions of what arrived; does not wait. 0 or -errno.
+    int take_in() { return io_uring_get_events(ring_.get()); }
+
     // Fixed files; 0 or -errno.
     int register_files(const int* fds, unsigned count);
+    // A table of `count` empty slots for fixed buffers; 0 or -errno.
+    int register_empty_buffers(unsigned count);
+    // Spares each enter of this thread the look-up of the ring's file. Best effort.
+    void register_self();
 
     int fd() const { return ring_->ring_fd; }
     bool sqe128() const { return (ring_->flags & IORING_SETUP_SQE128) != 0; }

@@ -6,6 +6,7 @@
 // To test a backend, FakeDisk (fake_disk.hpp) is simpler.
 #pragma once
 
+#include "ublk/engine/queue_runner.hpp"
 #include "ublk/engine/tags.hpp"
 #include "ublk/uapi/io.hpp"
 
@@ -37,6 +38,8 @@ struct FakeFaults {
     std::function<int()> wait_error;                         // 0, or what wait() returns instead of waiting
     std::function<std::int32_t(std::uint16_t)> no_payload;   // 0, or why bring() or deliver() fail
     std::function<void(std::size_t, std::int32_t)> accepted; // told of an accepted COMMIT: request, result
+    // Carries out a tag's RingOp on its payload; its result. Without it, each does all it was asked to.
+    std::function<std::int32_t(std::uint16_t, const RingOp&)> operate;
 };
 
 class FakeQueue {
@@ -44,6 +47,7 @@ class FakeQueue {
     struct Completion {
         std::uint16_t tag;
         std::int32_t res;
+        Done what = Done::command;
     };
     static constexpr std::size_t buffer_bytes = 8192;
 
@@ -62,6 +66,7 @@ class FakeQueue {
 
     // QueueDriver
     std::uint16_t depth() const noexcept { return static_cast<std::uint16_t>(tags_.size()); }
+    TagRange tags() const noexcept { return {0, depth()}; }
     void fetch(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::fetch, 0, {}}); }
     void commit(std::uint16_t tag, std::int32_t result) noexcept
     {
@@ -72,6 +77,7 @@ class FakeQueue {
         prepared_.push_back({tag, TagEvent::commit, result, sector});
     }
     void get_data(std::uint16_t tag) noexcept { prepared_.push_back({tag, TagEvent::get_data, 0, {}}); }
+    bool mapped() const noexcept { return mapped_; }
     std::int32_t bring(std::uint16_t tag, std::span<std::byte>) noexcept
     {
         ++brought_;
@@ -83,6 +89,22 @@ class FakeQueue {
         return faults_.no_payload ? faults_.no_payload(tag) : 0;
     }
     bool short_reads() const noexcept { return short_reads_; }
+    void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags) noexcept
+    {
+        if (tags_[tag].state != TagState::owned || tags_[tag].operating)
+            violation(std::string("tag ") + std::to_string(tag) + ": an operation while it " +
+                      (tags_[tag].operating ? "has one" : "is not owned"));
+        tags_[tag].operating = true;
+        const auto all = static_cast<std::int32_t>(op.length);
+        const bool counts = op.kind == RingOp::Kind::read || op.kind == RingOp::Kind::write;
+        completions_.push_back({tag,
+                                faults_.operate ? faults_.operate(tag, op)
+                                : counts        ? all
+                                                : 0,
+                                Done::op});
+    }
+    int look() noexcept { return submit(); }
+    bool leaves_armed() const noexcept { return leaves_armed_; }
     int submit() noexcept
     {
         for (const auto& command : prepared_)
@@ -108,7 +130,9 @@ class FakeQueue {
     {
         while (!completions_.empty()) {
             const auto completion = take(random_() % completions_.size());
-            on_completion(completion.tag, completion.res);
+            if (completion.what == Done::op)
+                tags_[completion.tag].operating = false;
+            on_completion(completion.tag, completion.res, completion.what);
         }
     }
     uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return plan_[tags_[tag].request].desc; }
@@ -127,13 +151,18 @@ class FakeQueue {
     std::size_t request_of(std::uint16_t tag) const { return tags_[tag].request; } // while it is owned
 
     // A completion out of nothing, as no kernel should send it.
-    void inject(std::uint16_t tag, std::int32_t res) { completions_.push_back({tag, res}); }
+    void inject(std::uint16_t tag, std::int32_t res, Done what = Done::command)
+    {
+        completions_.push_back({tag, res, what});
+    }
     // From now on no request comes, only aborts, though some are left: the device is being stopped.
     void stop_after(std::size_t requests) { limit_ = requests; }
 
     // From now on writes come without their payload, as to a device with NEED_GET_DATA.
     void need_get_data() { need_get_data_ = true; }
     void refuse_short_reads() { short_reads_ = false; }
+    void unmap() { mapped_ = false; }                    // payload is out of the backend's sight
+    void leave_armed() { leaves_armed_ = true; }         // the device goes to another server
     std::size_t brought() const { return brought_; }     // calls
     std::size_t delivered() const { return delivered_; } // bytes
     std::size_t asked() const { return asked_; }         // NEED_GET_DATA commands that were taken
@@ -176,6 +205,7 @@ class FakeQueue {
     struct Tag {
         TagState state = TagState::idle;
         std::size_t request = 0;
+        bool operating = false;
     };
     struct Command {
         std::uint16_t tag;
@@ -208,6 +238,8 @@ class FakeQueue {
     {
         if (!step(command.tag, command.event))
             return;
+        if (tags_[command.tag].operating)
+            violation(std::string("tag ") + std::to_string(command.tag) + ": a command during an operation");
         const bool is_fetch = command.event == TagEvent::fetch;
         const auto& refuse = is_fetch ? faults_.refuse_fetch : faults_.refuse;
         if (const std::int32_t why = refuse ? refuse(command.tag) : 0; why != 0) {
@@ -281,7 +313,7 @@ class FakeQueue {
     std::size_t next_ = 0;
     std::size_t limit_ = SIZE_MAX;
     std::size_t brought_ = 0, delivered_ = 0, asked_ = 0;
-    bool need_get_data_ = false, short_reads_ = true;
+    bool need_get_data_ = false, short_reads_ = true, mapped_ = true, leaves_armed_ = false;
 };
 
 } // namespace ublk::engine::testing

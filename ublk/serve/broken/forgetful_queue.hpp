@@ -10,6 +10,7 @@ class ForgetfulQueue {
     explicit ForgetfulQueue(engine::KernelQueue& queue) : queue_(queue) {}
 
     std::uint16_t depth() const noexcept { return queue_.depth(); }
+    engine::TagRange tags() const noexcept { return queue_.tags(); }
     void fetch(std::uint16_t tag) noexcept { queue_.fetch(tag); }
     void commit(std::uint16_t tag, std::int32_t result) noexcept
     {
@@ -22,6 +23,7 @@ class ForgetfulQueue {
             queue_.commit_append(tag, result, sector);
     }
     void get_data(std::uint16_t tag) noexcept { queue_.get_data(tag); }
+    bool mapped() const noexcept { return queue_.mapped(); }
     std::int32_t bring(std::uint16_t tag, std::span<std::byte> data) noexcept
     {
         return queue_.bring(tag, data);
@@ -31,8 +33,14 @@ class ForgetfulQueue {
         return queue_.deliver(tag, data);
     }
     bool short_reads() const noexcept { return queue_.short_reads(); }
+    void start(std::uint16_t tag, const engine::RingOp& op, uapi::IoFlags flags) noexcept
+    {
+        queue_.start(tag, op, flags);
+    }
     int submit() noexcept { return queue_.submit(); }
     int wait() noexcept { return queue_.wait(); }
+    int look() noexcept { return queue_.look(); }
+    bool leaves_armed() const noexcept { return queue_.leaves_armed(); }
     template <typename F>
     void drain(F&& on_completion) noexcept
     {

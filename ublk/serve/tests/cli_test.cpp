@@ -52,7 +52,7 @@ TEST(CommandLine, TakesEveryOption)
     EXPECT_EQ(add.device.depth, 4096);
     EXPECT_EQ(add.device.id, 1048575U);
     EXPECT_EQ(add.device.max_io_bytes, 1U << 20);
-    EXPECT_EQ(add.device.data_path, engine::DataPath::user_copy);
+    EXPECT_EQ(add.device.serving.data_path, engine::DataPath::user_copy);
     EXPECT_EQ(add.block_size, 4096U);
     EXPECT_TRUE(add.direct && add.read_only && add.daemon);
     EXPECT_FALSE(add.device.unprivileged);
@@ -83,16 +83,65 @@ TEST(CommandLine, MakesAZonedDevice)
     EXPECT_EQ(add.zones.max_open, 8U);
     EXPECT_EQ(add.zones.max_active, 12U);
     EXPECT_TRUE(add.device.zoned);
-    EXPECT_EQ(add.device.data_path, engine::DataPath::user_copy);
+    EXPECT_EQ(add.device.serving.data_path, engine::DataPath::user_copy);
     EXPECT_EQ(added("add --type zoned").zones.zone_size, 4U << 20);
     EXPECT_FALSE(added("add --type memory").device.zoned);
-    EXPECT_EQ(added("add --type memory").device.data_path, engine::DataPath::copy);
+    EXPECT_EQ(added("add --type memory").device.serving.data_path, engine::DataPath::copy);
+}
+
+TEST(CommandLine, TakesHowADeviceIsServed)
+{
+    const auto add = std::get<AddCommand>(*parse_line(
+        "add --type file --file x --data-path auto-buf --recovery reissue --threads-per-queue 2 --dry-run"));
+    EXPECT_EQ(add.device.serving.data_path, engine::DataPath::auto_buf);
+    EXPECT_EQ(add.device.recovery, engine::Recovery::reissue);
+    EXPECT_EQ(add.device.serving.threads_per_queue, 2U);
+    EXPECT_TRUE(add.dry_run);
+    EXPECT_FALSE(add.auto_path || add.recovers);
+    EXPECT_TRUE(std::get<AddCommand>(*parse_line("add --type memory --data-path auto")).auto_path);
+    EXPECT_TRUE(std::get<AddCommand>(*parse_line("add --type memory --batch")).device.serving.batch);
+}
+
+TEST(CommandLine, TakesWhatIsDoneToARunningDevice)
+{
+    EXPECT_EQ(std::get<AddCommand>(*parse_line("recover 3 --type file --file x")).recovers, 3U);
+    EXPECT_EQ(std::get<QuiesceCommand>(*parse_line("quiesce 3")).id, 3U);
+    EXPECT_TRUE(std::get<StopCommand>(*parse_line("stop 3 --if-unused")).if_unused);
+    const auto resize = std::get<ResizeCommand>(*parse_line("resize 3 1M"));
+    EXPECT_EQ(resize.id, 3U);
+    EXPECT_EQ(resize.size, 1U << 20);
 }
 
 struct WrongLine {
     const char* line;
     const char* named; // what the complaint must name
 };
+
+void expect_refused(const std::vector<WrongLine>& lines)
+{
+    for (const auto& [line, named] : lines) {
+        const auto command = parse_line(line);
+        ASSERT_FALSE(command.has_value()) << line;
+        EXPECT_EQ(command.error().exit_code, exit_usage) << line;
+        EXPECT_THAT(command.error().text, HasSubstr(named)) << line;
+        EXPECT_EQ(command.error().text.find('\n'), std::string::npos) << "one line: " << command.error().text;
+    }
+}
+
+TEST(CommandLine, RefusesServingThatMakesNoSenseAndNamesIt)
+{
+    expect_refused({
+        {"add --type memory --data-path teleport", "--data-path 'teleport'"},
+        {"add --type memory --recovery maybe", "--recovery 'maybe'"},
+        {"add --type memory --threads-per-queue 0", "--threads-per-queue '0'"},
+        {"recover --type memory", "ID"},
+        {"recover 3", "--type"},
+        {"recover 3 --type memory --queues 2", "--queues"}, // the device has its own
+        {"quiesce all", "'all'"},
+        {"resize 3 100", "SIZE '100'"},
+        {"resize 3 0", "SIZE '0'"},
+    });
+}
 
 TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
 {
@@ -155,13 +204,7 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         {"stop one", "'one'"},
         {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits
     };
-    for (const auto& [line, named] : lines) {
-        const auto command = parse_line(line);
-        ASSERT_FALSE(command.has_value()) << line;
-        EXPECT_EQ(command.error().exit_code, exit_usage) << line;
-        EXPECT_THAT(command.error().text, HasSubstr(named)) << line;
-        EXPECT_EQ(command.error().text.find('\n'), std::string::npos) << "one line: " << command.error().text;
-    }
+    expect_refused(lines);
 }
 
 TEST(CommandLine, TakesHowTopShows)

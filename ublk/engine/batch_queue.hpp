@@ -1,0 +1,163 @@
+// One queue of a ublk device in the kernel, with commands for many tags at once (UBLK_F_BATCH_IO, 7.0): one
+// multishot FETCH_IO_CMDS brings the numbers of tags that have requests, COMMIT_IO_CMDS takes the results of
+// all that were answered since the last enter.
+#pragma once
+
+#include "ublk/engine/queue_base.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace ublk::engine {
+
+// A QueueDriver. A queue has one server thread here: the driver would allow more.
+class BatchQueue : public QueueBase {
+  public:
+    static Result<BatchQueue> open(const KernelQueueOptions& options);
+
+    void fetch(std::uint16_t tag) noexcept { append(preparing_, tag, 0); }
+    void commit(std::uint16_t tag, std::int32_t result) noexcept
+    {
+        append(committing_, tag, result);
+        where_[tag] = Where::committed;
+    }
+    void get_data(std::uint16_t) noexcept {} // no such command on a batch device: never asked for
+    // Hands over the tags that are to be fetched, and waits for the answer; 0 or -errno.
+    int submit() noexcept;
+    int wait() noexcept;
+    int look() noexcept;
+
+    template <typename F>
+    void drain(F&& on_completion) noexcept
+    {
+        ring_.for_each([&](const io_uring_cqe& cqe) {
+            const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift) & 0xffffU;
+            if (kind == kind_fetch) [[likely]]
+                fetched(cqe, on_completion);
+            else if (kind == kind_commit)
+                committed(static_cast<std::uint16_t>(cqe.user_data), cqe.res, on_completion);
+            else if (kind == static_cast<std::uint32_t>(Done::op))
+                on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, Done::op);
+            else
+                leaves_armed_ |= kind == kind_leave;
+        });
+        if (ended_) [[unlikely]]
+            give_back(on_completion);
+    }
+
+  private:
+    static constexpr std::uint32_t kind_fetch = kind_first_own, kind_commit = kind_first_own + 1;
+    static constexpr std::uint16_t most_commits = 8; // COMMIT_IO_CMDS that can be in flight
+
+    // Elements as the driver reads them, in a buffer that stays where it is.
+    struct Elements {
+        std::unique_ptr<std::byte[]> bytes;
+        std::uint16_t count = 0;
+    };
+    struct Commit {
+        Elements elements;
+        std::uint16_t first = 0; // element that the command in flight begins with
+        bool in_flight = false;
+    };
+    enum class Where : std::uint8_t { server, committed, driver };
+
+    explicit BatchQueue(QueueBase base);
+    Result<void> provide_buffers();
+    void append(Elements& to, std::uint16_t tag, std::int32_t result) noexcept
+    {
+        std::byte* place = to.bytes.get() + std::size_t{to.count++} * element_bytes_;
+        const uapi::BatchElem element{.tag = tag, .buf_index = tag, .result = result};
+        std::memcpy(place, &element, sizeof(element));
+        const std::uint64_t address = command_address(tag);
+        if (element_bytes_ > sizeof(element))
+            std::memcpy(place + sizeof(element), &address, sizeof(address));
+    }
+    std::uint16_t tag_at(const Elements& elements, unsigned index) const noexcept
+    {
+        std::uint16_t tag = 0;
+        std::memcpy(&tag, elements.bytes.get() + std::size_t{index} * element_bytes_, sizeof(tag));
+        return tag;
+    }
+    void send(uapi::IoNr nr, const std::byte* elements, unsigned count, std::uint64_t data) noexcept;
+    void send_fetch() noexcept;
+    void send_commit(std::uint16_t number) noexcept;
+    void flush() noexcept;
+
+    // The numbers that a FETCH brought, in the buffer that it chose; the buffer then is the driver's again.
+    template <typename F>
+    void fetched(const io_uring_cqe& cqe, F& on_completion) noexcept
+    {
+        if ((cqe.flags & IORING_CQE_F_MORE) == 0)
+            fetching_ = false;
+        if (cqe.res == uapi::io_res_abort) {
+            ended_ = true;
+            leaves_armed_ |= options_.leaves_when_quiesced;
+        }
+        if ((cqe.flags & IORING_CQE_F_BUFFER) == 0)
+            return;
+        const auto id = static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
+        const std::byte* numbers = tag_buffers_.data() + std::size_t{id} * tag_buffer_bytes_;
+        for (std::int32_t at = 0; at + 1 < cqe.res; at += 2) {
+            std::uint16_t tag = 0;
+            std::memcpy(&tag, numbers + at, sizeof(tag));
+            if (tag < where_.size())
+                where_[tag] = Where::server;
+            on_completion(tag, uapi::io_res_ok, Done::command);
+        }
+        provide(id);
+    }
+
+    // The driver stops at the first element that it refuses: what comes after it is sent again, and what it
+    // refuses at once is its answer to that tag.
+    template <typename F>
+    void committed(std::uint16_t number, std::int32_t res, F& on_completion) noexcept
+    {
+        Commit& commit = commits_[number];
+        commit.in_flight = false;
+        --in_flight_;
+        const unsigned taken = res > 0 ? static_cast<unsigned>(res) / element_bytes_ : 0U;
+        for (unsigned i = 0; i < taken && commit.first < commit.elements.count; ++i) {
+            const std::uint16_t tag = tag_at(commit.elements, commit.first++);
+            if (where_[tag] == Where::committed) // else it has come back already
+                where_[tag] = Where::driver;
+        }
+        if (res <= 0 && commit.first < commit.elements.count) {
+            const std::uint16_t tag = tag_at(commit.elements, commit.first++);
+            where_[tag] = Where::server;
+            on_completion(tag, res < 0 ? res : -EPROTO, Done::command);
+        }
+        if (commit.first < commit.elements.count)
+            send_commit(number);
+        else
+            commit.elements.count = commit.first = 0;
+    }
+
+    // After the end of fetching every tag that the driver holds is over.
+    template <typename F>
+    void give_back(F& on_completion) noexcept
+    {
+        for (std::uint16_t tag = 0; tag < where_.size(); ++tag) {
+            if (where_[tag] != Where::driver)
+                continue;
+            where_[tag] = Where::server;
+            on_completion(tag, uapi::io_res_abort, Done::command);
+        }
+    }
+    void provide(std::uint16_t id) noexcept;
+
+    unsigned element_bytes_ = sizeof(uapi::BatchElem);
+    uapi::BatchFlags flags_;
+    Elements preparing_, committing_;
+    std::vector<Commit> commits_;
+    unsigned in_flight_ = 0;   // commits
+    std::vector<Where> where_; // each tag's request or command
+    bool fetching_ = false;    // a FETCH_IO_CMDS is with the driver
+    bool ended_ = false;       // the driver fetches no more
+    Pages buffer_ring_, tag_buffers_;
+    unsigned tag_buffer_bytes_ = 0;
+    std::uint16_t buffers_ = 0; // a power of two
+};
+
+} // namespace ublk::engine

@@ -1,0 +1,131 @@
+#include "ublk/engine/device_options.hpp"
+
+#include <bit>
+#include <cerrno>
+#include <fmt/core.h>
+
+namespace ublk::engine {
+
+namespace {
+
+using uapi::Feature;
+using uapi::Features;
+
+std::unexpected<Error> wrong(int code, std::string what, std::string hint)
+{
+    Error error = make_error(std::move(what), code);
+    error.hint = std::move(hint);
+    return std::unexpected(std::move(error));
+}
+
+Result<void> check_geometry(const Geometry& geometry, std::uint32_t max_io_bytes)
+{
+    constexpr std::uint32_t smallest = 512, largest = 4096;
+    const std::uint32_t block = geometry.block_size;
+    if (!std::has_single_bit(block) || block < smallest || block > largest)
+        return wrong(EINVAL, fmt::format("block size {}", block), "give 512, 1024, 2048 or 4096");
+    if (geometry.size == 0 || geometry.size % block != 0)
+        return wrong(EINVAL, fmt::format("size {}", geometry.size),
+                     fmt::format("give a positive multiple of the block size {}", block));
+    if (max_io_bytes < largest || max_io_bytes % largest != 0)
+        return wrong(EINVAL, fmt::format("largest request {}", max_io_bytes), "give a multiple of 4096");
+    return {};
+}
+
+} // namespace
+
+std::string_view to_string(Recovery recovery)
+{
+    constexpr std::array<std::string_view, recoveries.size()> names{"none", "wait", "reissue", "fail-io"};
+    return names[static_cast<std::size_t>(recovery)];
+}
+
+Features needed_features(Recovery recovery)
+{
+    switch (recovery) {
+    case Recovery::none:
+        return {};
+    case Recovery::wait:
+        return Feature::user_recovery;
+    case Recovery::reissue:
+        return Feature::user_recovery | Feature::user_recovery_reissue;
+    case Recovery::fail_io:
+        return Feature::user_recovery | Feature::user_recovery_fail_io;
+    }
+    return {};
+}
+
+Features needed_features(const DeviceOptions& options)
+{
+    Features needed = needed_features(options.serving.data_path) | needed_features(options.recovery);
+    if (options.serving.threads_per_queue > 1)
+        needed |= Feature::per_io_daemon;
+    if (options.unprivileged)
+        needed |= Feature::unprivileged_dev;
+    if (options.zoned)
+        needed |= Feature::zoned;
+    if (options.serving.batch)
+        needed |= Feature::batch_io;
+    return needed;
+}
+
+Features wished_features(const DeviceOptions& options)
+{
+    Features wished = Feature::update_size | Feature::safe_stop_dev;
+    if (options.recovery != Recovery::none && !options.unprivileged)
+        wished |= Feature::quiesce;
+    return wished;
+}
+
+DataPath data_path_of(Features features)
+{
+    if (features.has(Feature::auto_buf_reg))
+        return DataPath::auto_buf;
+    if (features.has(Feature::support_zero_copy))
+        return DataPath::zero_copy;
+    if (features.has(Feature::user_copy))
+        return DataPath::user_copy;
+    return features.has(Feature::need_get_data) ? DataPath::get_data : DataPath::copy;
+}
+
+Recovery recovery_of(Features features)
+{
+    if (features.has(Feature::user_recovery_fail_io))
+        return Recovery::fail_io;
+    if (features.has(Feature::user_recovery_reissue))
+        return Recovery::reissue;
+    return features.has(Feature::user_recovery) ? Recovery::wait : Recovery::none;
+}
+
+Result<void> validate(const DeviceOptions& options, const Geometry& geometry, bool serves_unmapped,
+                      std::optional<Features> offered)
+{
+    if (options.queues == 0 || options.queues > uapi::max_nr_queues)
+        return wrong(EINVAL, fmt::format("{} queues", options.queues),
+                     fmt::format("give 1 to {}", uapi::max_nr_queues));
+    if (options.depth == 0 || options.depth > uapi::max_queue_depth)
+        return wrong(EINVAL, fmt::format("depth {}", options.depth),
+                     fmt::format("give 1 to {}", uapi::max_queue_depth));
+    const ServingOptions& serving = options.serving;
+    if (serving.threads_per_queue == 0 || serving.threads_per_queue > options.depth)
+        return wrong(EINVAL, fmt::format("{} threads per queue", serving.threads_per_queue),
+                     fmt::format("give 1 to {}, the depth of a queue", options.depth));
+    if (serving.batch && serving.threads_per_queue > 1)
+        return wrong(EINVAL, fmt::format("batches with {} threads per queue", serving.threads_per_queue),
+                     "a batch is taken by one thread: leave out one of the two");
+    if (serving.batch && serving.data_path == DataPath::get_data)
+        return wrong(EINVAL, "batches with the data path get-data",
+                     "the driver has no such command for a batch: use copy");
+    if (auto checked = check_geometry(geometry, options.max_io_bytes); !checked)
+        return checked;
+    if (!serves_unmapped && !is_mapped(serving.data_path))
+        return wrong(EOPNOTSUPP, fmt::format("data path {}", to_string(serving.data_path)),
+                     "this backend has to see the payload: use copy, get-data or user-copy");
+    const Features needed = needed_features(options);
+    if (offered && !needed.without(*offered).empty())
+        return wrong(EOPNOTSUPP, fmt::format("features {}", uapi::to_string(needed)),
+                     fmt::format("this kernel does not offer {}", uapi::to_string(needed.without(*offered))));
+    return {};
+}
+
+} // namespace ublk::engine
