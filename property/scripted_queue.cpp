@@ -279,7 +279,8 @@ FakeQueue::Completion ScriptedQueue::hand_over()
     const auto left = static_cast<std::uint32_t>(driver_.completions());
     const auto completion = driver_.take(order_ % left);
     order_ /= left;
-    const auto [tag, res] = completion;
+    const auto tag = completion.tag;
+    const auto res = completion.res;
     say(fmt::format("completion: tag {}, {}", tag, res));
     Side& side = sides_[tag];
     --side.commands;

@@ -112,15 +112,16 @@ const Setup file_user_copy{"file, 1 queue of 128, user-copy", "file", 1, 128, "u
 
 constexpr Features zero_copy = Feature::support_zero_copy;
 constexpr Features auto_buf = Feature::support_zero_copy | Feature::auto_buf_reg;
-const std::vector<std::string> batch{"--batch"}, direct{"--direct"}, direct_batch{"--direct", "--batch"};
+const std::vector<std::string> batch{"--batch"}, past_cache{"--direct"},
+    past_cache_batch{"--direct", "--batch"};
 
 const Setup file_zero_copy{"file, 2 queues of 32, zero-copy", "file", 2, 32, "zero-copy", {}, zero_copy};
 const Setup file_zero_copy_direct{
-    "file, 1 queue of 128, zero-copy, direct", "file", 1, 128, "zero-copy", direct, zero_copy};
+    "file, 1 queue of 128, zero-copy, direct", "file", 1, 128, "zero-copy", past_cache, zero_copy};
 const Setup file_auto_buf{"file, 2 queues of 32, auto-buf", "file", 2, 32, "auto-buf", {}, auto_buf};
 const Setup file_auto_buf_direct{
-    "file, 1 queue of 128, auto-buf, direct", "file", 1, 128, "auto-buf", direct, auto_buf};
-const Setup file_direct{"file, 2 queues of 32, direct", "file", 2, 32, "copy", direct};
+    "file, 1 queue of 128, auto-buf, direct", "file", 1, 128, "auto-buf", past_cache, auto_buf};
+const Setup file_direct{"file, 2 queues of 32, direct", "file", 2, 32, "copy", past_cache};
 const Setup memory_batch{"memory, 2 queues of 32, batch", "memory", 2, 32, "copy", batch, Feature::batch_io};
 const Setup memory_batch_deep{
     "memory, 1 queue of 1024, batch", "memory", 1, 1024, "copy", batch, Feature::batch_io};
@@ -138,7 +139,7 @@ const Setup file_batch_auto_buf{"file, 2 queues of 32, batch, auto-buf, direct",
                                 2,
                                 32,
                                 "auto-buf",
-                                direct_batch,
+                                past_cache_batch,
                                 auto_buf | Feature::batch_io};
 const Setup memory_threads{"memory, 1 queue of 32, 3 threads",
                            "memory",
@@ -147,7 +148,7 @@ const Setup memory_threads{"memory, 1 queue of 32, 3 threads",
                            "copy",
                            {"--threads-per-queue", "3"},
                            Feature::per_io_daemon};
-const Setup file_auto{"file, 1 queue of 32, auto, direct", "file", 1, 32, "auto", direct};
+const Setup file_auto{"file, 1 queue of 32, auto, direct", "file", 1, 32, "auto", past_cache};
 
 constexpr Load random_4k{"randwrite", "4k", true};
 constexpr Load sequential_4k{"write", "4k", true};

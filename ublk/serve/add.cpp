@@ -96,11 +96,11 @@ int finish(engine::Running running, Ending ending)
 
 } // namespace
 
-Result<wire::Fd> ending_signals()
+Result<wire::Fd> ending_signals(const std::vector<int>& signals)
 {
     sigset_t set;
     ::sigemptyset(&set);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    for (const int signal : signals)
         ::sigaddset(&set, signal);
     if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
         return std::unexpected(make_error("sigprocmask", errno));

@@ -6,6 +6,7 @@
 #include "ublk/observe/log.hpp"
 #include "ublk/serve/decorators.hpp"
 
+#include <csignal>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -36,7 +37,8 @@ struct AddCommand {
     bool dry_run = false;                  // check everything, make nothing
     bool auto_path = false;                // the data path is chosen when the kernel has been asked
     std::optional<std::uint32_t> recovers; // no new device: this one is taken over
-    std::string json;                      // file name, "-" for standard output, empty for none
+    std::vector<int> ends_on{SIGINT, SIGTERM, SIGHUP}; // signals
+    std::string json;                                  // file name, "-" for standard output, empty for none
     std::string metrics; // where to serve them, an address of this machine; empty for nowhere
     bool paranoid = false;
     observe::Level log_level = observe::Level::warning;

@@ -14,8 +14,8 @@
 
 namespace ublk::serve {
 
-// The signals that end the server, as a descriptor. Made before there are threads, which inherit the mask.
-Result<wire::Fd> ending_signals();
+// These signals as a descriptor. Made before there are threads, which inherit the mask.
+Result<wire::Fd> ending_signals(const std::vector<int>& signals);
 
 // The disk is there: says so, to the file of --json as well.
 Result<void> announce(const AddCommand& command, const uapi::DevInfo& info, std::uint64_t size,
@@ -46,7 +46,7 @@ int serve(const AddCommand& command, B& backend, Starter& starter)
     if (command.dry_run)
         return tell_plan(command, geometry, serves_unmapped);
     const auto failed = [&](const Error& error) { return starter.failed(exit_code(error), error.message()); };
-    const auto signals = ending_signals();
+    const auto signals = ending_signals(command.ends_on);
     if (!signals)
         return failed(signals.error());
     auto control = engine::Control::open();

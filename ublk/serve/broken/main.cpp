@@ -7,8 +7,8 @@
 #include <exception>
 #include <fmt/core.h>
 #include <string_view>
-#include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -17,16 +17,12 @@ using broken::Fault;
 
 constexpr int wrong_status = 3;
 
-// A thread of its own takes SIGTERM away from the server, which waits for it with the signal blocked.
-void take_sigterm(void (*handler)(int))
+void take_sigterm(AddCommand& command, void (*handler)(int))
 {
+    std::erase(command.ends_on, SIGTERM);
     struct sigaction action{};
     action.sa_handler = handler;
     ::sigaction(SIGTERM, &action, nullptr);
-    std::thread([] {
-        for (;;)
-            ::pause();
-    }).detach();
 }
 
 // Faults that are a decorator.
@@ -45,11 +41,11 @@ int serve_broken(AddCommand command, Fault fault)
     if (fault == Fault::ignore_read_only)
         command.read_only = false;
     if (fault == Fault::leave_device)
-        take_sigterm([](int) { ::_exit(0); });
+        take_sigterm(command, [](int) { ::_exit(0); });
     if (fault == Fault::ignore_sigterm)
-        take_sigterm([](int) {});
+        take_sigterm(command, [](int) {});
     Starter starter;
-    const int code = with_backend(command, starter, [&](auto& honest) {
+    const int code = with_backend<ublk::backends::File>(command, starter, [&](auto& honest) {
         if (const auto end = sudden_end(fault)) {
             ublk::backends::With doomed(honest, *end);
             return serve(command, doomed, starter);
