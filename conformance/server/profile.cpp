@@ -51,7 +51,7 @@ std::expected<ServerProfile, std::string> decode_profile(const std::string& text
     }
 }
 
-Words with_placeholder(Words words, const std::string& name, const std::string& value)
+Words filled_in(Words words, const std::string& name, const std::string& value)
 {
     for (auto& word : words) {
         for (auto at = word.find(name); at != std::string::npos; at = word.find(name, at + value.size()))

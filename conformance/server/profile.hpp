@@ -33,6 +33,6 @@ std::string encode_profile(const ServerProfile& profile);
 std::expected<ServerProfile, std::string> decode_profile(const std::string& text);
 
 // `words` with each {name} replaced by `value`.
-Words with_placeholder(Words words, const std::string& name, const std::string& value);
+Words filled_in(Words words, const std::string& name, const std::string& value);
 
 } // namespace conformance

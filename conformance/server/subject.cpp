@@ -101,7 +101,7 @@ void Subject::prepare_backing(Where where)
     if (profile().wants_disk())
         power_disk_.emplace(profile().disk_mib, where);
     for (const auto& words : profile().setup)
-        must_run(power_disk_ ? with_placeholder(words, "{disk}", power_disk_->path()) : words, where);
+        must_run(power_disk_ ? filled_in(words, "{disk}", power_disk_->path()) : words, where);
 }
 
 void Subject::start(Where where)
@@ -111,7 +111,7 @@ void Subject::start(Where where)
                           where);
     auto words = profile().command;
     if (power_disk_)
-        words = with_placeholder(std::move(words), "{disk}", power_disk_->path());
+        words = filled_in(std::move(words), "{disk}", power_disk_->path());
     launched_ = spawn_program(words);
     launched_status_.reset();
     main_ = serving_ = -1;
@@ -269,7 +269,7 @@ void Subject::tell_to_end(Where where)
     if (profile().end.empty())
         ::kill(main_, SIGTERM);
     else
-        must_run(with_placeholder(profile().end, "{id}", std::to_string(id_)), where);
+        must_run(filled_in(profile().end, "{id}", std::to_string(id_)), where);
 }
 
 void Subject::expect_ended(Where where)

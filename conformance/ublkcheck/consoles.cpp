@@ -47,4 +47,15 @@ void keep_consoles(const fs::path& machines, const fs::path& file)
         std::ofstream(file, std::ios::binary | std::ios::app) << text;
 }
 
+Failed discard_run(reports::RunDir& dir, Failed why)
+{
+    const auto console = dir.path().parent_path() / "failed-boot.log";
+    std::error_code ec;
+    fs::rename(dir.path() / "console.log", console, ec);
+    dir.discard();
+    if (!ec)
+        why.message += fmt::format("; its console is in {}", console.string());
+    return why;
+}
+
 } // namespace conformance

@@ -111,17 +111,6 @@ Expected<std::vector<ExactRun::Pass>> ExactRun::all_passes(const std::vector<con
     return result;
 }
 
-Failed ExactRun::give_up(Failed why)
-{
-    const auto console = folder().parent_path() / "failed-boot.log";
-    std::error_code ec;
-    fs::rename(folder() / "console.log", console, ec);
-    dir_.discard();
-    if (!ec)
-        why.message += fmt::format("; its console is in {}", console.string());
-    return why;
-}
-
 Expected<reports::RunResult> ExactRun::run(const std::vector<const Case*>& plan,
                                            const std::vector<GuestExtras>& passes, const Combine& combine)
 {
@@ -135,7 +124,7 @@ Expected<reports::RunResult> ExactRun::run(const std::vector<const Case*>& plan,
     const auto counted = all_passes(plan, passes);
     keep_consoles(folder() / "machine", folder() / "console.log");
     if (!counted)
-        return std::unexpected(give_up(counted.error()));
+        return std::unexpected(discard_run(dir_, counted.error()));
     return write_down(plan, *counted, combine);
 }
 

@@ -44,7 +44,6 @@ class ExactRun {
                                            const std::vector<GuestExtras>& passes) const;
     Expected<reports::RunResult> write_down(const std::vector<const Case*>& plan,
                                             const std::vector<Pass>& passes, const Combine& combine);
-    Failed give_up(Failed why);
 
     const RunOptions& options_;
     const vm::Kernel& kernel_;

@@ -77,7 +77,7 @@ Expected<reports::RunResult> KernelRun::run(const std::vector<const Case*>& plan
         terminal_.note("every planned case has its verdict: nothing is left to do");
     } else if (const auto judged = judge(plan, left); !judged) {
         if (!first_ && done.empty())
-            return std::unexpected(give_up(judged.error()));
+            return std::unexpected(discard_run(dir_, judged.error()));
         fmt::print(stderr, "ublkcheck {}: {}; what was judged is in {}\n", options_.program,
                    judged.error().message, folder().string());
     }
@@ -89,18 +89,6 @@ Expected<reports::RunResult> KernelRun::run(const std::vector<const Case*>& plan
     if (options_.timings)
         terminal_.timings(folded->run);
     return std::move(folded->run);
-}
-
-// Without a verdict there was no run. Only the console of a kernel that did not come up is of use.
-Failed KernelRun::give_up(Failed why)
-{
-    const auto console = folder().parent_path() / "failed-boot.log";
-    std::error_code ec;
-    fs::rename(folder() / "console.log", console, ec);
-    dir_.discard();
-    if (!ec)
-        why.message += fmt::format("; its console is in {}", console.string());
-    return why;
 }
 
 Expected<void> KernelRun::judge(const std::vector<const Case*>& plan, const std::vector<const Case*>& left)

@@ -36,7 +36,6 @@ class KernelRun {
     Expected<void> judge(const std::vector<const Case*>& plan, const std::vector<const Case*>& left);
     Expected<PoolOptions> prepare(std::size_t cases);
     Expected<void> open_run(const std::vector<const Case*>& plan);
-    Failed give_up(Failed why);
     unsigned jobs_for(std::size_t cases) const;
     void take(reports::Event event); // one at a time, from the pool's threads
     void record(const reports::Event& event);

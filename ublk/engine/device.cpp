@@ -145,14 +145,6 @@ Result<Recovering> Recovering::begin(Control& control, std::uint32_t id, const S
     return Recovering(DeviceClaim(control, *info, true), own, *params);
 }
 
-Error PrepareStep::needs_mapped_payload() const
-{
-    Error error = make_error("data path " + std::string(to_string(serving_.data_path)), EOPNOTSUPP,
-                             claim_.info().dev_id);
-    error.hint = "this backend has to see the payload: use copy, get-data or user-copy";
-    return error;
-}
-
 Result<Prepared> PrepareStep::prepare_queues(QueueBody body, EndedFn on_end)
 {
     Control& control = claim_.control();

@@ -159,7 +159,7 @@ class PrepareStep {
     Result<Prepared> prepare(B& backend, Observe observe = {}, EndedFn on_end = {}) &&
     {
         if (!ServesUnmapped<B> && !is_mapped(serving_.data_path))
-            return std::unexpected(needs_mapped_payload());
+            return std::unexpected(needs_mapped_payload(serving_.data_path, claim_.info().dev_id));
         return prepare_queues(
             [&backend, observe, context = QueueContext{0, 0, info(), params_}](
                 const KernelQueueOptions& options, const ArmedFn& armed) {
@@ -206,7 +206,6 @@ class PrepareStep {
         armed(runner.arm());
         return runner.run();
     }
-    Error needs_mapped_payload() const;
     Result<Prepared> prepare_queues(QueueBody body, EndedFn on_end);
     DeviceClaim claim_;
     ServingOptions serving_;

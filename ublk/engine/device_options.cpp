@@ -97,6 +97,13 @@ Recovery recovery_of(Features features)
     return features.has(Feature::user_recovery) ? Recovery::wait : Recovery::none;
 }
 
+Error needs_mapped_payload(DataPath path, std::optional<std::uint32_t> device)
+{
+    Error error = make_error(fmt::format("data path {}", to_string(path)), EOPNOTSUPP, device);
+    error.hint = "this backend has to see the payload: use copy, get-data or user-copy";
+    return error;
+}
+
 Result<void> validate(const DeviceOptions& options, const Geometry& geometry, bool serves_unmapped,
                       std::optional<Features> offered)
 {
@@ -119,8 +126,7 @@ Result<void> validate(const DeviceOptions& options, const Geometry& geometry, bo
     if (auto checked = check_geometry(geometry, options.max_io_bytes); !checked)
         return checked;
     if (!serves_unmapped && !is_mapped(serving.data_path))
-        return wrong(EOPNOTSUPP, fmt::format("data path {}", to_string(serving.data_path)),
-                     "this backend has to see the payload: use copy, get-data or user-copy");
+        return std::unexpected(needs_mapped_payload(serving.data_path));
     const Features needed = needed_features(options);
     if (offered && !needed.without(*offered).empty())
         return wrong(EOPNOTSUPP, fmt::format("features {}", uapi::to_string(needed)),

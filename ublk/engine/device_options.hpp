@@ -59,6 +59,9 @@ uapi::Features wished_features(const DeviceOptions& options);
 DataPath data_path_of(uapi::Features features);
 Recovery recovery_of(uapi::Features features);
 
+// Why a backend that has to see payload cannot be served on `path`.
+Error needs_mapped_payload(DataPath path, std::optional<std::uint32_t> device = std::nullopt);
+
 // Whether all this can be: the options by themselves, with the backend (whose geometry it is, and which may
 // need mapped payload), and, where it is known, with what the driver offers. Error: the first thing that is
 // wrong, EINVAL or EOPNOTSUPP.

@@ -34,8 +34,8 @@ TEST(ServerProfile, WhatIsNoneIsAnError)
 TEST(ServerProfile, PlaceholdersAreReplacedEverywhere)
 {
     const Words words{"{id}", "a{id}b{id}", "{disk}"};
-    EXPECT_EQ(with_placeholder(words, "{id}", "7"), (Words{"7", "a7b7", "{disk}"}));
-    EXPECT_EQ(with_placeholder({"{id}"}, "{id}", "{id}{id}"), (Words{"{id}{id}"}));
+    EXPECT_EQ(filled_in(words, "{id}", "7"), (Words{"7", "a7b7", "{disk}"}));
+    EXPECT_EQ(filled_in({"{id}"}, "{id}", "{id}{id}"), (Words{"{id}{id}"}));
 }
 
 } // namespace
