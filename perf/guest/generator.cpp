@@ -36,6 +36,34 @@ std::uint64_t idle_nanoseconds()
     return sum;
 }
 
+// Returns at a multiple of 20 ms (and some constant) of the time stamp counter, to the instruction when that
+// counts instructions. QEMU moves the clock of an idle guest from its own thread: when that meets the guest
+// going to sleep, the clock is off by some instructions, and the timer's ticks would fall elsewhere in what
+// is counted.
+void align_with_ticks()
+{
+    constexpr std::uint64_t period = 20'000'000;
+    constexpr std::uint64_t sled = 256; // bytes of nop
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        const std::uint64_t now = __rdtsc();
+        const std::uint64_t target = now - now % period + period;
+        while (__rdtsc() + sled < target) {
+        }
+        const std::uint64_t left = target - __rdtsc();
+        if (left > sled)
+            continue; // an interrupt, or a counter that does not count instructions
+        asm volatile("lea 1f(%%rip), %%rax\n\t"
+                     "sub %0, %%rax\n\t"
+                     "jmp *%%rax\n\t"
+                     ".fill %c1, 1, 0x90\n"
+                     "1:"
+                     :
+                     : "r"(left), "i"(sled)
+                     : "rax", "cc");
+        return;
+    }
+}
+
 // splitmix64: small, and the same everywhere, which no standard distribution is.
 class Random {
   public:
@@ -147,6 +175,7 @@ std::expected<Counted, std::string> generate(const std::string& disk, const Gene
     const std::unique_ptr<io_uring, decltype(&io_uring_queue_exit)> exiter(&ring, &io_uring_queue_exit);
     Generator generator(job, fd, job.span / job.block, ring, static_cast<char*>(buffers.get()));
     const auto idle = idle_nanoseconds();
+    align_with_ticks();
     if (const int error = generator.run(); error != 0)
         return failed(disk, job.write_percent == 0 ? "read" : "I/O", error);
     return Counted{.ticks = generator.ticks(), .idle_nanoseconds = idle_nanoseconds() - idle};
