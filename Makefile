@@ -81,8 +81,8 @@ list: build ## the requirement cases
 lint: ## clang-format and clang-tidy, as a change must pass them
 	@ci/setup build dev
 	@clang-format-19 --dry-run -Werror $(sources)
-	@ci/build release
-	@run-clang-tidy-19 -quiet -p build -j $(JOBS) '^$(CURDIR)/($(tidy_paths))/'
+	@cmake --preset dev >/dev/null
+	@run-clang-tidy-19 -quiet -p build-dev -j $(JOBS) '^$(CURDIR)/($(tidy_paths))/'
 
 format: ## clang-format on everything
 	@ci/setup dev

@@ -1,4 +1,5 @@
 // What comes out of a machine and goes into it: its console, its port, and the signs of its end.
+#include "vm/clock.hpp"
 #include "vm/machine_impl.hpp"
 
 #include <algorithm>
@@ -18,12 +19,6 @@ using Clock = std::chrono::steady_clock;
 constexpr auto send_timeout = 10s;
 constexpr auto last_words_timeout = 3s; // from "Kernel panic" to its end marker: a backtrace on a serial line
 constexpr std::size_t console_file_limit = std::size_t{64} * 1024 * 1024;
-
-int milliseconds_until(Clock::time_point deadline)
-{
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1 << 30));
-}
 
 } // namespace
 

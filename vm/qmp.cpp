@@ -1,5 +1,7 @@
 #include "vm/qmp.hpp"
 
+#include "vm/clock.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,13 +15,6 @@ using nlohmann::json;
 
 namespace vm {
 namespace {
-
-int milliseconds_until(std::chrono::steady_clock::time_point deadline)
-{
-    using std::chrono::ceil, std::chrono::milliseconds;
-    const auto left = ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-    return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1 << 30));
-}
 
 // The answer's text, whatever shape a broken or newer peer gives it.
 std::string text_of(const json& object, const char* key)

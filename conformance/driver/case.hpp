@@ -58,11 +58,13 @@ inline constexpr auto behaviour = reports::Level::behaviour;
 
 #define UBLKCHECK_JOIN2(a, b) a##b
 #define UBLKCHECK_JOIN(a, b) UBLKCHECK_JOIN2(a, b)
-#define CASE(id, level, title, ...)                                                                          \
-    static void UBLKCHECK_JOIN(case_body_, __LINE__)();                                                      \
-    static const ::conformance::CaseRegistration UBLKCHECK_JOIN(case_registration_, __LINE__)(               \
-        id, level, title, &UBLKCHECK_JOIN(case_body_, __LINE__), {__VA_ARGS__});                             \
-    static void UBLKCHECK_JOIN(case_body_, __LINE__)()
+#define UBLKCHECK_CASE(number, id, level, title, ...)                                                        \
+    static void UBLKCHECK_JOIN(case_body_, number)();                                                        \
+    static const ::conformance::CaseRegistration UBLKCHECK_JOIN(case_registration_, number)(                 \
+        id, level, title, &UBLKCHECK_JOIN(case_body_, number), {__VA_ARGS__});                               \
+    static void UBLKCHECK_JOIN(case_body_, number)()
+// Numbered by a counter, because several files may be compiled as one.
+#define CASE(id, level, title, ...) UBLKCHECK_CASE(__COUNTER__, id, level, title, __VA_ARGS__)
 
 // ---- inside a case ----
 

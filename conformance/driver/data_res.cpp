@@ -19,17 +19,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-using Call = std::function<long(int)>;
-
-// An application that opens the disk and does `call`.
-App app_with(const Device& device, int flags, Call call)
-{
-    return App([path = device.block_path(), flags, call = std::move(call)] {
-        const auto fd = ublk::wire::open_node(path, flags);
-        return fd ? call(fd->get()) : -static_cast<long>(fd.error());
-    });
-}
-
 long range_ioctl(int fd, unsigned long request, std::uint64_t bytes)
 {
     std::uint64_t range[2] = {0, bytes};
@@ -66,25 +55,6 @@ unsigned count_seen(const Server& server, IoOp op)
 {
     return std::ranges::count_if(server.seen.begin(), server.seen.end(),
                                  [&](const auto& request) { return is(request, op); });
-}
-
-// A direct read whose data is kept.
-struct ReadBack {
-    std::shared_ptr<std::vector<std::byte>> data;
-    App app;
-};
-
-ReadBack read_back(const Device& device, std::size_t bytes)
-{
-    auto data = std::make_shared<std::vector<std::byte>>();
-    return {data, app_with(device, O_RDONLY | O_DIRECT, [data, bytes](int fd) {
-                const std::unique_ptr<std::byte, decltype(&std::free)> buffer(
-                    static_cast<std::byte*>(std::aligned_alloc(4096, bytes)), &std::free);
-                std::memset(buffer.get(), 0xcc, bytes);
-                const long res = sys(::pread(fd, buffer.get(), bytes, 0));
-                data->assign(buffer.get(), buffer.get() + bytes);
-                return res;
-            })};
 }
 
 // Each sector of the disk holds its own number.
@@ -148,7 +118,7 @@ CASE("UBLK-DATA-RES-004", contract, "Discard, flush and zeroing succeed with any
     Driver driver;
     Live live(driver, with_discard(Attr::volatile_cache));
     for (const std::int32_t result : {0, 1, 512, INT_MAX}) {
-        const auto expect_done = [&](IoOp op, Call call, std::string_view what) {
+        const auto expect_done = [&](IoOp op, std::function<long(int)> call, std::string_view what) {
             answer(live.server, op, result);
             auto app = app_with(live.device, O_RDWR, std::move(call));
             expect_ok(live.server.serve_until(app), fmt::format("{} answered {}", what, result));

@@ -18,29 +18,6 @@ namespace {
 
 constexpr auto commit = IoNr::commit_and_fetch_req;
 
-// A read by an application that keeps what it got.
-struct ReadBack {
-    std::shared_ptr<std::vector<std::byte>> data;
-    App app;
-};
-
-ReadBack read_back(const Device& device, std::uint64_t sector, std::size_t bytes)
-{
-    auto data = std::make_shared<std::vector<std::byte>>();
-    App app([data, path = device.block_path(), sector, bytes] {
-        const auto fd = ublk::wire::open_node(path, O_RDONLY | O_DIRECT);
-        if (!fd)
-            return -static_cast<long>(fd.error());
-        const std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(4096, bytes), &std::free);
-        const long res = sys(::pread(fd->get(), buffer.get(), bytes, sector * uapi::sector_size));
-        const auto* first = static_cast<const std::byte*>(buffer.get());
-        if (res > 0)
-            data->assign(first, first + res);
-        return res;
-    });
-    return {std::move(data), std::move(app)};
-}
-
 bool filled_with(const std::vector<std::byte>& data, std::byte value)
 {
     return !data.empty() && std::ranges::all_of(data, [=](std::byte b) { return b == value; });
@@ -155,7 +132,7 @@ CASE("UBLK-IO-COMMIT-007", contract, "The data of a read is taken from the buffe
 {
     Driver driver;
     Live live(driver, basic_params(), {.queue_depth = 1});
-    auto first = read_back(live.device, 0, 4096);
+    auto first = read_back(live.device, 4096);
     live.server.expect_request("the application's read");
     std::memset(live.server.buffer(0, 0), 0xa1, 4096);
     alignas(4096) static std::byte other[4096];

@@ -115,6 +115,27 @@ long Worker::io(int fd, IoNr nr, const IoCmd& cmd, Millis limit)
     });
 }
 
+App app_with(const Device& device, int flags, std::function<long(int)> call)
+{
+    return App([path = device.block_path(), flags, call = std::move(call)] {
+        const auto fd = ublk::wire::open_node(path, flags);
+        return fd ? call(fd->get()) : -static_cast<long>(fd.error());
+    });
+}
+
+ReadBack read_back(const Device& device, std::size_t bytes)
+{
+    auto data = std::make_shared<std::vector<std::byte>>();
+    return {data, app_with(device, O_RDONLY | O_DIRECT, [data, bytes](int fd) {
+                const std::unique_ptr<std::byte, decltype(&std::free)> buffer(
+                    static_cast<std::byte*>(std::aligned_alloc(4096, bytes)), &std::free);
+                std::memset(buffer.get(), 0xcc, bytes);
+                const long res = sys(::pread(fd, buffer.get(), bytes, 0));
+                data->assign(buffer.get(), buffer.get() + bytes);
+                return res;
+            })};
+}
+
 // ---- GuardedPages ----
 
 GuardedPages::GuardedPages(std::size_t pages) : bytes_(pages * page_size())

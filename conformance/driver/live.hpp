@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace conformance {
 
@@ -34,6 +36,16 @@ struct Live {
 
 // Number in /sys/block/ublkbN/<name>; one that is not there or is no number fails the case.
 std::uint64_t sysfs_number(const Device& device, const std::string& name, Where where = Where::current());
+
+// An application that opens the disk and does `call` with the descriptor; what that returns is its result.
+App app_with(const Device& device, int flags, std::function<long(int)> call);
+
+// A direct read from the disk's beginning whose data is kept: bytes that were not read stay 0xcc.
+struct ReadBack {
+    std::shared_ptr<std::vector<std::byte>> data;
+    App app;
+};
+ReadBack read_back(const Device& device, std::size_t bytes);
 
 // A second thread of the case, with a ring of its own, that does one thing at a time when told to. Nothing
 // in it may expect(): what it finds out is its answer.

@@ -48,15 +48,6 @@ std::uint64_t seen_in_sysfs(const Params& params, const std::string& name, Where
     return sysfs_number(live.device, name, where);
 }
 
-// An application's open(flags), then `call`.
-App app_with(const Device& device, int flags, std::function<long(int)> call)
-{
-    return App([path = device.block_path(), flags, call = std::move(call)] {
-        const auto fd = ublk::wire::open_node(path, flags);
-        return fd ? call(fd->get()) : -static_cast<long>(fd.error());
-    });
-}
-
 // A 4096-byte write, then fsync(); -errno of the first that fails.
 long write_and_sync(int fd)
 {

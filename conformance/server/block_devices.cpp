@@ -15,8 +15,7 @@ namespace conformance {
 
 namespace {
 
-const auto integrity = in_suite("integrity");
-constexpr std::size_t size = 16 << 20;
+constexpr std::size_t file_bytes = 16 << 20;
 
 // A file as a block device; detached when the last user closes it.
 class Loop {
@@ -30,7 +29,7 @@ class Loop {
         expect_not_negative(number, "a free loop device");
         path_ = fmt::format("/dev/loop{}", number);
         const Fd file(::open("/tmp/below.img", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-        expect_ok(sys(::ftruncate(file.get(), size)), "a file for the loop device");
+        expect_ok(sys(::ftruncate(file.get(), file_bytes)), "a file for the loop device");
         device_ = Fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
         ::loop_config config{};
         config.fd = static_cast<std::uint32_t>(file.get());
@@ -61,10 +60,10 @@ void discard(const ServedDisk& disk, std::span<std::byte> image, std::uint64_t o
 void holds_what_it_is_told(const std::string& below)
 {
     ServedDisk disk({"--type", "file", "--file", below, "--direct", "--queues", "2"});
-    const Buffer image(size);
+    const Buffer image(file_bytes);
     fill(image.span(), 5);
     constexpr std::size_t piece = 256 * 1024;
-    for (std::size_t at = 0; at < size; at += piece)
+    for (std::size_t at = 0; at < file_bytes; at += piece)
         expect_eq(static_cast<long>(piece), disk.write(at / 512, image.span().subspan(at, piece)),
                   "bytes written");
     discard(disk, image.span(), 4 << 20, 1 << 20);
@@ -86,16 +85,16 @@ void holds_what_it_is_told(const std::string& below)
 } // namespace
 
 CASE("INTEGRITY-BLOCK-001", contract,
-     "a file device with direct I/O on a loop device holds what was written, zeroed and discarded", integrity,
-     timeout(120s))
+     "a file device with direct I/O on a loop device holds what was written, zeroed and discarded",
+     integrity_suite, timeout(120s))
 {
     const Loop below;
     holds_what_it_is_told(below.path());
 }
 
 CASE("INTEGRITY-BLOCK-002", contract,
-     "a file device with direct I/O on a RAM disk holds what was written, zeroed and discarded", integrity,
-     timeout(120s))
+     "a file device with direct I/O on a RAM disk holds what was written, zeroed and discarded",
+     integrity_suite, timeout(120s))
 {
     need_module("brd");
     holds_what_it_is_told("/dev/ram0");

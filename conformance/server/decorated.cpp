@@ -15,8 +15,6 @@ namespace conformance {
 
 namespace {
 
-const auto integrity = in_suite("integrity");
-
 std::vector<std::string> memory_with(std::string decorator, std::vector<std::string> more = {})
 {
     std::vector<std::string> arguments{"--type", "memory", "--size", "16M", "--with", std::move(decorator)};
@@ -80,7 +78,7 @@ void reads_come_short(const char* path)
 } // namespace
 
 CASE("INTEGRITY-FAULT-001", contract, "a fault on a range of sectors fails exactly these sectors, with EIO",
-     integrity)
+     integrity_suite)
 {
     ServedDisk disk(memory_with("fault:sectors=2048-2051"));
     const Buffer data(512);
@@ -97,7 +95,7 @@ CASE("INTEGRITY-FAULT-001", contract, "a fault on a range of sectors fails exact
 
 CASE("INTEGRITY-FAULT-002", contract,
      "a fault by count fails each n-th write with its errno, leaves the old data, and no read is touched",
-     integrity)
+     integrity_suite)
 {
     ServedDisk disk(memory_with("fault:op=write,errno=ENOSPC,every=3"));
     const Buffer data(4096), got(4096);
@@ -115,19 +113,20 @@ CASE("INTEGRITY-FAULT-002", contract,
 }
 
 CASE("INTEGRITY-SHORT-001", contract, "short reads lose nothing: the driver asks for the rest, by copy",
-     integrity, timeout(120s))
+     integrity_suite, timeout(120s))
 {
     reads_come_short("copy");
 }
 
 CASE("INTEGRITY-SHORT-002", contract,
-     "short reads lose nothing: the driver asks for the rest, by NEED_GET_DATA", integrity, timeout(120s))
+     "short reads lose nothing: the driver asks for the rest, by NEED_GET_DATA", integrity_suite,
+     timeout(120s))
 {
     reads_come_short("get-data");
 }
 
 CASE("INTEGRITY-SHORT-003", contract,
-     "a short read by USER_COPY, and a short write, are errors and never wrong data", integrity)
+     "a short read by USER_COPY, and a short write, are errors and never wrong data", integrity_suite)
 {
     ServedDisk disk(memory_with("short:op=read+write,sectors=2048-4095", {"--data-path", "user-copy"}));
     const Buffer data(4096);
@@ -140,7 +139,7 @@ CASE("INTEGRITY-SHORT-003", contract,
 }
 
 CASE("INTEGRITY-CRASH-001", contract,
-     "a server that dies at its n-th write leaves a device that ublk-serve delete removes", integrity,
+     "a server that dies at its n-th write leaves a device that ublk-serve delete removes", integrity_suite,
      timeout(60s))
 {
     ServedDisk disk(memory_with("crash:op=write,at=5"));
@@ -158,7 +157,7 @@ CASE("INTEGRITY-CRASH-001", contract,
                 "both nodes are gone");
 }
 
-CASE("INTEGRITY-DELAY-001", contract, "a delayed request takes at least its time", integrity)
+CASE("INTEGRITY-DELAY-001", contract, "a delayed request takes at least its time", integrity_suite)
 {
     using Clock = std::chrono::steady_clock;
     ServedDisk disk(memory_with("delay:op=write,sectors=2048-2048,time=300ms"));
@@ -170,7 +169,7 @@ CASE("INTEGRITY-DELAY-001", contract, "a delayed request takes at least its time
 }
 
 CASE("INTEGRITY-RECORD-001", contract,
-     "a recording tells what was asked and answered, at SIGUSR1 and at the end", integrity)
+     "a recording tells what was asked and answered, at SIGUSR1 and at the end", integrity_suite)
 {
     constexpr const char* file = "/tmp/requests.jsonl";
     ServedDisk disk(

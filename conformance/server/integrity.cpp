@@ -24,7 +24,6 @@ using ublk::uapi::Feature;
 using ublk::uapi::Features;
 using ublk::uapi::sector_size;
 
-const auto integrity = in_suite("integrity");
 constexpr const char* backing = "/tmp/backing.img";
 
 struct Setup {
@@ -260,7 +259,7 @@ void add_fio(const char* id, const Setup& setup, const Load& load)
         fmt::format("fio reads back by MD5 what it wrote: {}, {} {}, {}", setup.id, load.pattern, load.sizes,
                     load.direct ? "direct" : "buffered"),
         [&setup, &load] { fio_case(setup, load); },
-        std::initializer_list<CaseOption>{integrity, timeout(120s), needs(setup.needs)}));
+        std::initializer_list<CaseOption>{integrity_suite, timeout(120s), needs(setup.needs)}));
 }
 
 void add_image(const char* id, const Setup& setup, bool directly)
@@ -271,7 +270,7 @@ void add_image(const char* id, const Setup& setup, bool directly)
         fmt::format("a device and its file hold the image that was written {}: {}",
                     directly ? "directly" : "through the page cache", setup.id),
         [&setup, directly] { image_case(setup, directly); },
-        std::initializer_list<CaseOption>{integrity, timeout(120s), needs(setup.needs)}));
+        std::initializer_list<CaseOption>{integrity_suite, timeout(120s), needs(setup.needs)}));
 }
 
 const bool fio_cases = [] {
@@ -313,20 +312,21 @@ const bool fio_cases = [] {
 } // namespace
 
 CASE("INTEGRITY-IMAGE-001", contract,
-     "a memory device holds the image that was written directly, 1 queue of 1", integrity, timeout(120s))
+     "a memory device holds the image that was written directly, 1 queue of 1", integrity_suite,
+     timeout(120s))
 {
     image_case(memory_1_1, true);
 }
 
 CASE("INTEGRITY-IMAGE-002", contract,
-     "a memory device holds the image that was written through the page cache, 2 queues of 32", integrity,
-     timeout(120s))
+     "a memory device holds the image that was written through the page cache, 2 queues of 32",
+     integrity_suite, timeout(120s))
 {
     image_case(memory_2_32, false);
 }
 
 CASE("INTEGRITY-IMAGE-003", contract,
-     "a file device and its file hold the image that was written directly, 2 queues of 32", integrity,
+     "a file device and its file hold the image that was written directly, 2 queues of 32", integrity_suite,
      timeout(120s))
 {
     image_case(file_2_32, true);
@@ -334,31 +334,32 @@ CASE("INTEGRITY-IMAGE-003", contract,
 
 CASE("INTEGRITY-IMAGE-004", contract,
      "a file device and its file hold the image that was written through the page cache, 1 queue of 128",
-     integrity, timeout(120s))
+     integrity_suite, timeout(120s))
 {
     image_case(file_1_128, false);
 }
 
 CASE("INTEGRITY-IMAGE-005", contract,
-     "a memory device holds the image that was written directly, by NEED_GET_DATA", integrity, timeout(120s))
+     "a memory device holds the image that was written directly, by NEED_GET_DATA", integrity_suite,
+     timeout(120s))
 {
     image_case(memory_get_data, true);
 }
 
 CASE("INTEGRITY-IMAGE-006", contract,
-     "a file device and its file hold the image that was written directly, by USER_COPY", integrity,
+     "a file device and its file hold the image that was written directly, by USER_COPY", integrity_suite,
      timeout(120s))
 {
     image_case(file_user_copy, true);
 }
 
-CASE("INTEGRITY-EXT4-001", contract, "ext4 on a memory device keeps every file over a remount", integrity,
-     timeout(120s))
+CASE("INTEGRITY-EXT4-001", contract, "ext4 on a memory device keeps every file over a remount",
+     integrity_suite, timeout(120s))
 {
     ext4_case(memory_2_32);
 }
 
-CASE("INTEGRITY-EXT4-002", contract, "ext4 on a file device keeps every file over a remount", integrity,
+CASE("INTEGRITY-EXT4-002", contract, "ext4 on a file device keeps every file over a remount", integrity_suite,
      timeout(120s))
 {
     ext4_case(file_2_32);

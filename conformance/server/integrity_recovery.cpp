@@ -5,6 +5,7 @@
 #include "conformance/driver/driver.hpp"
 #include "conformance/server/digest.hpp"
 #include "conformance/server/process.hpp"
+#include "conformance/server/suite.hpp"
 
 #include <atomic>
 #include <cstring>
@@ -21,8 +22,7 @@ namespace {
 using ublk::uapi::Feature;
 using ublk::uapi::Features;
 
-const auto integrity = in_suite("integrity");
-constexpr const char* backing = "/tmp/recovered.img";
+constexpr const char* recovered = "/tmp/recovered.img";
 constexpr std::size_t block_bytes = 4096, blocks = 1024;
 
 struct Block {
@@ -115,15 +115,15 @@ struct Recovered {
 
 std::vector<std::string> with_file(const std::vector<std::string>& options)
 {
-    std::vector<std::string> arguments{"--type", "file", "--file", backing};
+    std::vector<std::string> arguments{"--type", "file", "--file", recovered};
     arguments.insert(arguments.end(), options.begin(), options.end());
     return arguments;
 }
 
 void make_backing()
 {
-    std::ofstream(backing, std::ios::binary).close();
-    expect_ok(sys(::truncate(backing, static_cast<off_t>(blocks * block_bytes))), "truncate");
+    std::ofstream(recovered, std::ios::binary).close();
+    expect_ok(sys(::truncate(recovered, static_cast<off_t>(blocks * block_bytes))), "truncate");
 }
 
 // `end_server` ends the server while the load runs; how many of its requests may fail is the caller's.
@@ -174,7 +174,7 @@ constexpr int cycles = 12;
 
 CASE("INTEGRITY-RECOVER-001", contract,
      "no acknowledged write is lost and none fails over kill -9 and recovery that issues requests again",
-     integrity, timeout(120s), needs(Feature::user_recovery | Feature::user_recovery_reissue))
+     integrity_suite, timeout(120s), needs(Feature::user_recovery | Feature::user_recovery_reissue))
 {
     const auto errors = errors_of_cycles({"reissue", {}, cycles}, [](Serving& server) { server.kill(); });
     expect_eq(0UL, errors, "requests that failed");
@@ -182,27 +182,27 @@ CASE("INTEGRITY-RECOVER-001", contract,
 
 CASE("INTEGRITY-RECOVER-002", contract,
      "no acknowledged write is lost over kill -9 and recovery, where requests of the dead server may fail",
-     integrity, timeout(120s), needs(Feature::user_recovery))
+     integrity_suite, timeout(120s), needs(Feature::user_recovery))
 {
     errors_of_cycles({"wait", {}, cycles}, [](Serving& server) { server.kill(); });
 }
 
 CASE("INTEGRITY-RECOVER-003", contract,
      "no acknowledged write is lost over kill -9 and recovery, where requests fail until there is a server",
-     integrity, timeout(120s), needs(Feature::user_recovery_fail_io))
+     integrity_suite, timeout(120s), needs(Feature::user_recovery_fail_io))
 {
     errors_of_cycles({"fail-io", {}, cycles}, [](Serving& server) { server.kill(); });
 }
 
 CASE("INTEGRITY-RECOVER-004", contract, "a live upgrade by QUIESCE_DEV fails no request and loses no write",
-     integrity, timeout(120s), needs(Feature::user_recovery | Feature::quiesce))
+     integrity_suite, timeout(120s), needs(Feature::user_recovery | Feature::quiesce))
 {
     const auto errors = errors_of_cycles({"wait", {}, cycles}, [](Serving& server) { server.quiesce(); });
     expect_eq(0UL, errors, "requests that failed");
 }
 
-CASE("INTEGRITY-RECOVER-005", contract, "the same with zero copy, where operations are in flight", integrity,
-     timeout(120s), needs(Feature::user_recovery | Feature::quiesce | Feature::auto_buf_reg))
+CASE("INTEGRITY-RECOVER-005", contract, "the same with zero copy, where operations are in flight",
+     integrity_suite, timeout(120s), needs(Feature::user_recovery | Feature::quiesce | Feature::auto_buf_reg))
 {
     const auto errors = errors_of_cycles({"wait", {"--data-path", "auto-buf"}, cycles},
                                          [](Serving& server) { server.quiesce(); });
@@ -210,7 +210,7 @@ CASE("INTEGRITY-RECOVER-005", contract, "the same with zero copy, where operatio
 }
 
 CASE("INTEGRITY-RECOVER-006", contract, "no acknowledged write is lost over kill -9 of a server of batches",
-     integrity, timeout(120s), needs(Feature::user_recovery_reissue | Feature::batch_io))
+     integrity_suite, timeout(120s), needs(Feature::user_recovery_reissue | Feature::batch_io))
 {
     const auto errors =
         errors_of_cycles({"reissue", {"--batch"}, cycles}, [](Serving& server) { server.kill(); });
@@ -221,7 +221,7 @@ CASE("INTEGRITY-RECOVER-006", contract, "no acknowledged write is lost over kill
 CASE("INTEGRITY-RECOVER-007", contract,
      "a live upgrade of a server of batches loses no acknowledged write, and fails none while there is a "
      "server",
-     integrity, timeout(120s), needs(Feature::user_recovery | Feature::quiesce | Feature::batch_io))
+     integrity_suite, timeout(120s), needs(Feature::user_recovery | Feature::quiesce | Feature::batch_io))
 {
     errors_of_cycles({"wait", {"--batch"}, cycles}, [](Serving& server) { server.quiesce(); });
 }

@@ -12,8 +12,6 @@ namespace conformance {
 
 namespace {
 
-const auto server = server_suite();
-
 // A device to write to, with its ledger.
 struct Data {
     Subject subject;
@@ -47,7 +45,7 @@ void drop_caches()
     std::ofstream("/proc/sys/vm/drop_caches") << "3";
 }
 
-CASE("SERVER-DATA-001", contract, "what is written directly is what is read directly", server)
+CASE("SERVER-DATA-001", contract, "what is written directly is what is read directly", server_suite)
 {
     Data data;
     const DiskIo io(data.subject);
@@ -57,7 +55,7 @@ CASE("SERVER-DATA-001", contract, "what is written directly is what is read dire
 }
 
 CASE("SERVER-DATA-002", contract,
-     "what is written through the page cache and flushed is what is read directly", server)
+     "what is written through the page cache and flushed is what is read directly", server_suite)
 {
     Data data;
     const DiskIo cached(data.subject, Path::cached), direct(data.subject);
@@ -70,7 +68,7 @@ CASE("SERVER-DATA-002", contract,
 }
 
 CASE("SERVER-DATA-003", contract,
-     "requests of every size, from one block on, change their blocks and no others", server)
+     "requests of every size, from one block on, change their blocks and no others", server_suite)
 {
     Data data(8ULL << 20);
     const DiskIo io(data.subject);
@@ -84,7 +82,8 @@ CASE("SERVER-DATA-003", contract,
     data.subject.finish();
 }
 
-CASE("SERVER-DATA-004", contract, "writes and reads that are larger than any request arrive whole", server)
+CASE("SERVER-DATA-004", contract, "writes and reads that are larger than any request arrive whole",
+     server_suite)
 {
     Data data(16ULL << 20);
     const DiskIo io(data.subject);
@@ -96,7 +95,8 @@ CASE("SERVER-DATA-004", contract, "writes and reads that are larger than any req
     data.subject.finish();
 }
 
-CASE("SERVER-DATA-005", contract, "a read gives the newest version, however often a block is written", server)
+CASE("SERVER-DATA-005", contract, "a read gives the newest version, however often a block is written",
+     server_suite)
 {
     Data data(1ULL << 20);
     const DiskIo io(data.subject);
@@ -111,7 +111,8 @@ CASE("SERVER-DATA-005", contract, "a read gives the newest version, however ofte
     data.subject.finish();
 }
 
-CASE("SERVER-DATA-006", contract, "the first and the last blocks of the device hold what is written", server)
+CASE("SERVER-DATA-006", contract, "the first and the last blocks of the device hold what is written",
+     server_suite)
 {
     Data data(64 * 1024);
     const std::uint64_t tail = std::min<std::uint64_t>(data.subject.size(), 64 * 1024);
@@ -126,7 +127,7 @@ CASE("SERVER-DATA-006", contract, "the first and the last blocks of the device h
     data.subject.finish();
 }
 
-CASE("SERVER-DATA-007", contract, "an area that was never written reads the same each time", server)
+CASE("SERVER-DATA-007", contract, "an area that was never written reads the same each time", server_suite)
 {
     needs_data();
     Subject subject;
@@ -145,7 +146,7 @@ CASE("SERVER-DATA-007", contract, "an area that was never written reads the same
 }
 
 CASE("SERVER-DATA-008", contract,
-     "the MD5 of the device is that of a copy in memory which got the same writes", server)
+     "the MD5 of the device is that of a copy in memory which got the same writes", server_suite)
 {
     Data data(16ULL << 20);
     const auto part = data.ledger.part();

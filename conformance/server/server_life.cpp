@@ -9,8 +9,7 @@ namespace conformance {
 
 namespace {
 
-const auto server = server_suite();
-constexpr unsigned writers = 4;
+constexpr unsigned loaders = 4;
 
 // A server with a load on it.
 struct Loaded {
@@ -20,7 +19,7 @@ struct Loaded {
 
     explicit Loaded(bool reading_back = false)
         : subject((not_read_only(), Where::current())), ledger(subject, 8ULL << 20),
-          load(subject, (needs_writable(subject), ledger), writers, reading_back)
+          load(subject, (needs_writable(subject), ledger), loaders, reading_back)
     {
     }
     static void not_read_only()
@@ -31,7 +30,7 @@ struct Loaded {
     void let_run(std::uint64_t requests)
     {
         const auto from = load.done();
-        if (!eventually([&] { return load.done() >= from + requests || load.running() < writers; }, 30s))
+        if (!eventually([&] { return load.done() >= from + requests || load.running() < loaders; }, 30s))
             subject.fail("requests are answered",
                          fmt::format("{} of {} in 30 s", load.done() - from, requests));
     }
@@ -41,7 +40,7 @@ struct Loaded {
 } // namespace
 
 CASE("SERVER-LIFE-001", contract, "the server brings up its device, and takes it away when it is told to end",
-     server)
+     server_suite)
 {
     Subject subject;
     const Buffer buffer(std::max<std::size_t>(subject.block(), 4096));
@@ -50,7 +49,7 @@ CASE("SERVER-LIFE-001", contract, "the server brings up its device, and takes it
 }
 
 CASE("SERVER-LIFE-002", contract, "told to end under load, the server ends in its time and leaves nothing",
-     server)
+     server_suite)
 {
     Loaded it;
     it.let_run(200);
@@ -60,7 +59,8 @@ CASE("SERVER-LIFE-002", contract, "told to end under load, the server ends in it
 }
 
 CASE("SERVER-LIFE-003", contract,
-     "when the server is killed under load, applications get errors and the device can be deleted", server)
+     "when the server is killed under load, applications get errors and the device can be deleted",
+     server_suite)
 {
     Loaded it;
     it.let_run(200);
@@ -76,7 +76,7 @@ CASE("SERVER-LIFE-003", contract,
 }
 
 CASE("SERVER-LIFE-004", contract,
-     "while the server is stopped requests wait, and when it goes on they are answered right", server)
+     "while the server is stopped requests wait, and when it goes on they are answered right", server_suite)
 {
     needs_data();
     Loaded it(true);
@@ -98,7 +98,7 @@ CASE("SERVER-LIFE-004", contract,
 }
 
 CASE("SERVER-LIFE-005", contract,
-     "when the device is deleted under load, the deletion ends and so does the server", server)
+     "when the device is deleted under load, the deletion ends and so does the server", server_suite)
 {
     Loaded it;
     it.let_run(200);
@@ -119,7 +119,8 @@ CASE("SERVER-LIFE-005", contract,
     count_check();
 }
 
-CASE("SERVER-LIFE-006", contract, "the server can be started again after its end, three times over", server)
+CASE("SERVER-LIFE-006", contract, "the server can be started again after its end, three times over",
+     server_suite)
 {
     Subject subject;
     const Buffer buffer(std::max<std::size_t>(subject.block(), 4096));

@@ -10,12 +10,10 @@ namespace conformance {
 
 namespace {
 
-const auto server = server_suite();
-
 } // namespace
 
 CASE("SERVER-SIZE-001", contract,
-     "the size in sysfs is the size that BLKGETSIZE64 tells, and all of it can be read", server)
+     "the size in sysfs is the size that BLKGETSIZE64 tells, and all of it can be read", server_suite)
 {
     Subject subject;
     const DiskIo io(subject, Path::direct, O_RDONLY);
@@ -34,7 +32,7 @@ CASE("SERVER-SIZE-001", contract,
     subject.finish();
 }
 
-CASE("SERVER-SIZE-002", contract, "beyond the end nothing can be read or written", server)
+CASE("SERVER-SIZE-002", contract, "beyond the end nothing can be read or written", server_suite)
 {
     Subject subject;
     const bool writable = subject.sysfs("ro") == "0";
@@ -49,7 +47,7 @@ CASE("SERVER-SIZE-002", contract, "beyond the end nothing can be read or written
     subject.finish();
 }
 
-CASE("SERVER-RO-001", contract, "a read-only device refuses writes and can be read", server)
+CASE("SERVER-RO-001", contract, "a read-only device refuses writes and can be read", server_suite)
 {
     Subject subject;
     const bool says_so = subject.sysfs("ro") == "1";
@@ -73,7 +71,7 @@ CASE("SERVER-RO-001", contract, "a read-only device refuses writes and can be re
 }
 
 CASE("SERVER-ERROR-001", contract,
-     "errors of the disk below reach the application, and all other requests go on", server)
+     "errors of the disk below reach the application, and all other requests go on", server_suite)
 {
     needs_data();
     if (!profile().wants_disk())

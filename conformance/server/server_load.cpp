@@ -9,8 +9,6 @@ namespace conformance {
 
 namespace {
 
-const auto server = server_suite();
-
 struct Job {
     const char* id;
     const char* pattern; // --rw of the writing pass
@@ -92,7 +90,7 @@ const bool fio_cases = [] {
             job.id, contract,
             fmt::format("fio reads back by MD5 what it wrote: {} {}, depth {}, {}", job.pattern, job.sizes,
                         job.depth, job.direct ? "direct" : "buffered"),
-            [&job] { fio_case(job); }, std::initializer_list<CaseOption>{server}));
+            [&job] { fio_case(job); }, std::initializer_list<CaseOption>{server_suite}));
     return true;
 }();
 
@@ -120,13 +118,13 @@ void run_writers(unsigned writers, std::uint64_t requests, bool flushing)
 
 } // namespace
 
-CASE("SERVER-CONC-001", contract, "each of 8 writers at once reads what it wrote last", server)
+CASE("SERVER-CONC-001", contract, "each of 8 writers at once reads what it wrote last", server_suite)
 {
     run_writers(8, 6000, false);
 }
 
 CASE("SERVER-CONC-002", contract,
-     "each of 24 writers at once reads what it wrote last, while another flushes", server)
+     "each of 24 writers at once reads what it wrote last, while another flushes", server_suite)
 {
     run_writers(24, 6000, true);
 }

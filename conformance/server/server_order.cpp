@@ -10,8 +10,6 @@ namespace conformance {
 
 namespace {
 
-const auto server = server_suite();
-
 void needs_persistence()
 {
     needs_data();
@@ -106,7 +104,8 @@ struct Hole {
 
 } // namespace
 
-CASE("SERVER-FLUSH-001", contract, "fsync and writes with FUA succeed, whatever cache sysfs tells of", server)
+CASE("SERVER-FLUSH-001", contract, "fsync and writes with FUA succeed, whatever cache sysfs tells of",
+     server_suite)
 {
     if (profile().read_only)
         skip("the device is to be read-only (--read-only)");
@@ -125,31 +124,31 @@ CASE("SERVER-FLUSH-001", contract, "fsync and writes with FUA succeed, whatever 
 }
 
 CASE("SERVER-FLUSH-002", contract, "what was written before an fsync outlives a server that is killed",
-     server)
+     server_suite)
 {
     needs_persistence();
     durability(Loss::of_process, false);
 }
 
-CASE("SERVER-FLUSH-003", contract, "a write with FUA outlives a server that is killed", server)
+CASE("SERVER-FLUSH-003", contract, "a write with FUA outlives a server that is killed", server_suite)
 {
     needs_persistence();
     durability(Loss::of_process, true);
 }
 
-CASE("SERVER-FLUSH-004", contract, "what was written before an fsync outlives a loss of power", server)
+CASE("SERVER-FLUSH-004", contract, "what was written before an fsync outlives a loss of power", server_suite)
 {
     needs_power_disk();
     durability(Loss::of_power, false);
 }
 
-CASE("SERVER-FLUSH-005", contract, "a write with FUA outlives a loss of power", server)
+CASE("SERVER-FLUSH-005", contract, "a write with FUA outlives a loss of power", server_suite)
 {
     needs_power_disk();
     durability(Loss::of_power, true);
 }
 
-CASE("SERVER-DISCARD-001", contract, "a discard succeeds and leaves the blocks around it alone", server)
+CASE("SERVER-DISCARD-001", contract, "a discard succeeds and leaves the blocks around it alone", server_suite)
 {
     Hole hole("queue/discard_max_bytes");
     hole.must("BLKDISCARD", hole.io.try_range(BLKDISCARD, hole.range.offset, hole.range.bytes));
@@ -160,7 +159,7 @@ CASE("SERVER-DISCARD-001", contract, "a discard succeeds and leaves the blocks a
 }
 
 CASE("SERVER-DISCARD-002", contract, "what was discarded reads as zeroes, if the server promises that",
-     server)
+     server_suite)
 {
     if (!profile().discard_zeroes)
         skip("the server does not promise it (--discard-zeroes)");
@@ -171,7 +170,7 @@ CASE("SERVER-DISCARD-002", contract, "what was discarded reads as zeroes, if the
 }
 
 CASE("SERVER-ZERO-001", contract,
-     "a range that was zeroed reads as zeroes, and the blocks around it are as before", server)
+     "a range that was zeroed reads as zeroes, and the blocks around it are as before", server_suite)
 {
     Hole hole("queue/write_zeroes_max_bytes");
     hole.must("BLKZEROOUT", hole.io.try_range(BLKZEROOUT, hole.range.offset, hole.range.bytes));
@@ -182,7 +181,7 @@ CASE("SERVER-ZERO-001", contract,
 
 CASE("SERVER-ZERO-002", contract,
      "a range that was zeroed and may be unmapped reads as zeroes, and the blocks around it are as before",
-     server)
+     server_suite)
 {
     Hole hole("queue/write_zeroes_max_bytes");
     const long res = hole.io.try_punch(hole.range.offset, hole.range.bytes);

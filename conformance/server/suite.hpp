@@ -1,4 +1,5 @@
-// What the cases of the suite "server" share: whom they apply to, and time enough for an emulated machine.
+// What the cases of the suites "server" and "integrity" share. Suite "server": whom they apply to, and time
+// enough for an emulated machine.
 #pragma once
 
 #include "conformance/driver/case.hpp"
@@ -6,13 +7,11 @@
 
 namespace conformance {
 
-inline CaseOption server_suite()
-{
-    return [](Case& c) {
-        in_suite("server", true)(c);
-        c.timeout = 180s;
-    };
-}
+inline const CaseOption server_suite = [](Case& c) {
+    in_suite("server", true)(c);
+    c.timeout = 180s;
+};
+inline const CaseOption integrity_suite = in_suite("integrity");
 
 // Skips the case, with the reason, unless the server keeps what is written to it.
 void needs_data();

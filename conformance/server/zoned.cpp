@@ -17,7 +17,6 @@ namespace conformance {
 
 namespace {
 
-const auto integrity = in_suite("integrity");
 const auto zones = needs(Feature::zoned | Feature::user_copy);
 constexpr std::uint64_t zone = 2048; // sectors: 1 MiB
 
@@ -75,7 +74,7 @@ std::size_t lines_of_op(const char* path, const char* op)
 } // namespace
 
 CASE("INTEGRITY-ZONED-001", contract, "a zoned device has the zones and limits that it was made with",
-     integrity, zones)
+     integrity_suite, zones)
 {
     ServedDisk disk(
         zoned({"--conventional", "2", "--zone-capacity", "768K", "--max-open", "3", "--max-active", "5"}));
@@ -98,7 +97,8 @@ CASE("INTEGRITY-ZONED-001", contract, "a zoned device has the zones and limits t
 }
 
 CASE("INTEGRITY-ZONED-002", contract,
-     "a zone is written at its pointer, gives back what was written, and zeroes behind it", integrity, zones)
+     "a zone is written at its pointer, gives back what was written, and zeroes behind it", integrity_suite,
+     zones)
 {
     ServedDisk disk(zoned({"--queues", "2"}));
     const Buffer data(65536), got(131072);
@@ -121,8 +121,8 @@ CASE("INTEGRITY-ZONED-002", contract,
     disk.stop();
 }
 
-CASE("INTEGRITY-ZONED-003", contract, "zones are opened, closed, finished and reset by the ioctls", integrity,
-     zones)
+CASE("INTEGRITY-ZONED-003", contract, "zones are opened, closed, finished and reset by the ioctls",
+     integrity_suite, zones)
 {
     ServedDisk disk(zoned({"--conventional", "1"}));
     const Buffer data(4096), got(4096);
@@ -152,7 +152,7 @@ CASE("INTEGRITY-ZONED-003", contract, "zones are opened, closed, finished and re
 }
 
 CASE("INTEGRITY-ZONED-004", contract, "limits of open and active zones reach the application as their errors",
-     integrity, zones)
+     integrity_suite, zones)
 {
     ServedDisk disk(zoned({"--max-open", "2", "--max-active", "3"}));
     const Buffer data(4096);
@@ -173,8 +173,8 @@ CASE("INTEGRITY-ZONED-004", contract, "limits of open and active zones reach the
     disk.stop();
 }
 
-CASE("INTEGRITY-ZONED-005", contract, "fio reads back what it wrote to zones, with resets, by MD5", integrity,
-     zones, timeout(120s))
+CASE("INTEGRITY-ZONED-005", contract, "fio reads back what it wrote to zones, with resets, by MD5",
+     integrity_suite, zones, timeout(120s))
 {
     if (!has_program("fio"))
         skip("needs fio: install it where ublkcheck runs");
@@ -186,8 +186,8 @@ CASE("INTEGRITY-ZONED-005", contract, "fio reads back what it wrote to zones, wi
 }
 
 CASE("INTEGRITY-ZONED-006", contract,
-     "btrfs appends, and finds after a remount what it wrote where the server said it went", integrity, zones,
-     timeout(120s))
+     "btrfs appends, and finds after a remount what it wrote where the server said it went", integrity_suite,
+     zones, timeout(120s))
 {
     if (!has_program("mkfs.btrfs"))
         skip("needs mkfs.btrfs: install btrfs-progs where ublkcheck runs");

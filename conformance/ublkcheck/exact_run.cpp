@@ -1,6 +1,7 @@
 #include "conformance/ublkcheck/exact_run.hpp"
 
 #include "conformance/guest/init.hpp"
+#include "conformance/ublkcheck/clock.hpp"
 #include "conformance/ublkcheck/consoles.hpp"
 #include "conformance/ublkcheck/guest_image.hpp"
 #include "conformance/ublkcheck/kernel_run.hpp"
@@ -8,7 +9,6 @@
 #include "vm/machine.hpp"
 
 #include <algorithm>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <future>
 
@@ -22,17 +22,6 @@ using namespace std::chrono_literals;
 // Of a pass, by the host's clock. The guest's own limits on cases go by its clock, which a stuck guest may
 // stop.
 constexpr auto pass_limit = 20min;
-
-double seconds_since(ExactRun::Clock::time_point start)
-{
-    return std::chrono::duration<double>(ExactRun::Clock::now() - start).count();
-}
-
-std::string now_text()
-{
-    const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-    return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
-}
 
 } // namespace
 

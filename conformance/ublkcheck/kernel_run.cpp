@@ -1,12 +1,12 @@
 #include "conformance/ublkcheck/kernel_run.hpp"
 
 #include "conformance/known/known.hpp"
+#include "conformance/ublkcheck/clock.hpp"
 #include "conformance/ublkcheck/consoles.hpp"
 #include "conformance/ublkcheck/guest_image.hpp"
 #include "vm/accel.hpp"
 
 #include <algorithm>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <fstream>
@@ -25,11 +25,6 @@ std::filesystem::path program_directory()
 namespace {
 
 namespace fs = std::filesystem;
-
-double seconds_since(KernelRun::Clock::time_point start)
-{
-    return std::chrono::duration<double>(KernelRun::Clock::now() - start).count();
-}
 
 // What the host can still give, in MiB; 0 when it does not say.
 unsigned long available_mib()
@@ -187,9 +182,7 @@ Expected<void> KernelRun::open_run(const std::vector<const Case*>& plan)
     if (!options_.driver.empty())
         source += fmt::format("; ublk_drv from {}, SHA-256 {}", options_.driver,
                               vm::sha256_of(options_.driver).value_or("unknown"));
-    const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-    reports::RunStarted start{.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                                                     fmt::gmtime(std::chrono::system_clock::to_time_t(now))),
+    reports::RunStarted start{.started = now_text(),
                               .command = options_.command,
                               .machine = machine_text_,
                               .kernel = {.release = kernel_.release, .source = source},
