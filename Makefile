@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance lockstep model-page perf bench servers servers-broken kernels list lint format asan tsan fuzz clean
+.PHONY: help setup build test property conformance lockstep endurance model-page perf bench servers servers-broken kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -28,6 +28,11 @@ lockstep: ## random sequences on kernel and model: KERNEL=7.3, SEED=, STEPS=2000
 	@ci/setup build vm
 	@ci/build release $(programs)
 	@$(ublkcheck) lockstep --kernel "$(KERNEL)" $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+endurance: ## kill -9 and recovery, devices made and deleted, over and over: KERNEL=7.3, CYCLES=500, SEED=
+	@ci/setup build vm
+	@ci/build release $(programs)
+	@$(ublkcheck) endurance --kernel "$(KERNEL)" $(if $(SEED),--seed $(SEED)) $(if $(CYCLES),--cycles $(CYCLES)) $(ARGS)
 
 servers: ## judge ublk-serve, each backend, and kublk: KERNEL=7.3, ARGS="--case SERVER-DATA-*"
 	@ci/setup build vm

@@ -44,6 +44,10 @@ const std::vector<Arrow>& arrows()
         // any case is written in: CASE, expectations, file descriptors.
         {"conformance/server",
          {"ublk/uapi", "ublk/model", "conformance/observer", "conformance/driver", "reports"}},
+        // The engine's own life in a process is judged too, from inside: our library is what is held here.
+        {"conformance/endurance",
+         {"ublk/uapi", "ublk/wire", "ublk/engine", "ublk/backends", "conformance/driver",
+          "conformance/server", "reports"}},
         {"conformance/known", {"ublk/uapi", "reports"}},
         {"conformance/strength", {"conformance/known", "reports"}},
         // The one place that knows all the others.

@@ -17,6 +17,7 @@ namespace conformance {
 namespace {
 
 constexpr std::size_t max_output = 1 << 20;
+constexpr const char* ready_file = "/tmp/ublk-serve.json"; // written by the server when the disk is served
 
 pid_t spawn(const std::vector<std::string>& arguments, int output_fd, Where where = Where::current())
 {
@@ -101,21 +102,24 @@ bool has_program(const std::string& name)
 
 Serving::Serving(const std::vector<std::string>& add_arguments, Where where)
 {
-    start("add", add_arguments, where);
+    spawn_server("add", add_arguments, where);
+    await_disk("add", where);
 }
 
-// Both commands write this file when the disk is served.
-void Serving::start(const char* command, const std::vector<std::string>& options, Where where)
+void Serving::spawn_server(const char* command, const std::vector<std::string>& options, Where where)
 {
-    const std::string ready = "/tmp/ublk-serve.json";
-    ::unlink(ready.c_str());
-    std::vector<std::string> arguments{"ublk-serve", command, "--json", ready};
+    ::unlink(ready_file);
+    std::vector<std::string> arguments{"ublk-serve", command, "--json", ready_file};
     if (std::string_view(command) == "add")
         arguments.insert(arguments.end(), {"--id", id_});
     else
         arguments.push_back(id_);
     arguments.insert(arguments.end(), options.begin(), options.end());
-    pid_ = spawn(arguments, -1);
+    pid_ = spawn(arguments, -1, where);
+}
+
+void Serving::await_disk(const char* command, Where where)
+{
     int raw = 0;
     bool ended = false;
     const bool there = eventually(
@@ -123,7 +127,7 @@ void Serving::start(const char* command, const std::vector<std::string>& options
             ended = ::waitpid(pid_, &raw, WNOHANG) == pid_;
             // The node is there before the disk behind it: until then opening it gives ENXIO.
             return ended ||
-                   (::access(ready.c_str(), F_OK) == 0 && ublk::wire::open_node(disk_, O_RDONLY).has_value());
+                   (::access(ready_file, F_OK) == 0 && ublk::wire::open_node(disk_, O_RDONLY).has_value());
         },
         20s);
     if (ended || !there) {
@@ -159,11 +163,13 @@ void Serving::stop(Where where)
     expect_true(::access(disk_.c_str(), F_OK) != 0, "its block device is gone", where);
 }
 
-void Serving::kill()
+void Serving::kill(Where where)
 {
+    int raw = 0;
     ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    ::waitpid(pid_, &raw, 0);
     pid_ = -1;
+    expect_eq(128 + SIGKILL, to_status(raw), "status of ublk-serve after SIGKILL", where);
 }
 
 void Serving::quiesce(Where where)
@@ -175,7 +181,13 @@ void Serving::quiesce(Where where)
 
 void Serving::recover(const std::vector<std::string>& recover_arguments, Where where)
 {
-    start("recover", recover_arguments, where);
+    begin_recovery(recover_arguments, where);
+    await_disk("recover", where);
+}
+
+void Serving::begin_recovery(const std::vector<std::string>& recover_arguments, Where where)
+{
+    spawn_server("recover", recover_arguments, where);
 }
 
 } // namespace conformance

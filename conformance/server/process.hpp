@@ -36,13 +36,17 @@ class Serving {
     void stop(Where where = Where::current());
 
     // For a device with recovery.
-    void kill();                                  // SIGKILL; returns when the process is gone
+    // SIGKILL, which must be what ends the server; returns when the process is gone.
+    void kill(Where where = Where::current());
     void quiesce(Where where = Where::current()); // the server must end with status 0, its disk must stay
     // Another server for the same device; returns when its disk answers for it.
     void recover(const std::vector<std::string>& recover_arguments, Where where = Where::current());
+    // The same, and returns at once.
+    void begin_recovery(const std::vector<std::string>& recover_arguments, Where where = Where::current());
 
   private:
-    void start(const char* command, const std::vector<std::string>& options, Where where);
+    void spawn_server(const char* command, const std::vector<std::string>& options, Where where);
+    void await_disk(const char* command, Where where);
     int await_end(const char* after, Where where);
     std::string id_ = "7", disk_ = "/dev/ublkb7";
     pid_t pid_ = -1;

@@ -11,6 +11,7 @@ namespace conformance {
 void add_run_command(CLI::App& app, int& exit_code);
 void add_server_command(CLI::App& app, int& exit_code);
 void add_lockstep_command(CLI::App& app, int& exit_code);
+void add_endurance_command(CLI::App& app, int& exit_code);
 void add_list_commands(CLI::App& app, int& exit_code); // list, explain
 void add_kernels_command(CLI::App& app, int& exit_code);
 void add_perf_command(CLI::App& app, int& exit_code); // run, compare

@@ -163,7 +163,7 @@ Expected<PoolOptions> KernelRun::prepare(std::size_t cases)
     PoolOptions pool;
     pool.jobs = jobs_for(cases);
     pool.isolation = options_.isolation == "none" ? Isolation::none : Isolation::each;
-    pool.timeout_scale = options_.timeout_scale;
+    pool.timeout_scale = options_.timeout_scale * options_.length;
     pool.machine = {.image = kernel_.image,
                     .initramfs = initramfs,
                     .work_dir = work,

@@ -56,7 +56,7 @@ void share_out(LockstepOptions& o)
     const unsigned wanted = (o.steps + lockstep::steps_of_a_share - 1) / lockstep::steps_of_a_share;
     const unsigned cases = one ? 1 : std::clamp(wanted, 1U, lockstep::shares);
     o.plan.steps = one ? 0 : (o.steps + cases - 1) / cases;
-    o.run.timeout_scale *= std::max(1.0, static_cast<double>(o.plan.steps) / lockstep::steps_of_a_share);
+    o.run.length = std::max(1.0, static_cast<double>(o.plan.steps) / lockstep::steps_of_a_share);
     if (!o.run.plan.cases.empty())
         return;
     for (unsigned share = 0; share < cases; ++share)

@@ -20,6 +20,7 @@ int main(int argc, char** argv)
     conformance::add_run_command(app, exit_code);
     conformance::add_server_command(app, exit_code);
     conformance::add_lockstep_command(app, exit_code);
+    conformance::add_endurance_command(app, exit_code);
     conformance::add_list_commands(app, exit_code);
     conformance::add_kernels_command(app, exit_code);
     conformance::add_perf_command(app, exit_code);

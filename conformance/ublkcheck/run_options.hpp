@@ -31,6 +31,8 @@ struct RunOptions {
     vm::KernelOptions packages;
     unsigned jobs = 0, memory_mib = 512;
     double timeout_scale = 1;
+    // How much more there is to do than the limits of the cases are made for; multiplies them as well.
+    double length = 1;
     bool strict = false, timings = false, resuming = false;
     std::string command; // as typed
     // The subcommand, and what follows its options, for the command that repeats a case.

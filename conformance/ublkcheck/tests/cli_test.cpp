@@ -30,6 +30,10 @@ TEST_F(CommandLine, ValuesOutOfRangeAreUsageErrors)
         {"--case", "NOPE-*"},       {"--suite", "nope"}};
     for (const auto& [option, value] : wrong)
         expect_refused({"run", option, value}, 2, value);
+    const std::vector<std::array<std::string, 2>> cycles{
+        {"--cycles", "0"}, {"--cycles", "many"}, {"--seed", "-1"}, {"--case", "UBLK-*"}};
+    for (const auto& [option, value] : cycles)
+        expect_refused({"endurance", option, value}, 2, value);
 }
 
 TEST_F(CommandLine, KernelsThatAreNoneAreNamed)

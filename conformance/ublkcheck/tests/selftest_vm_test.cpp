@@ -37,6 +37,11 @@ const std::map<std::string, Verdict> expected{
     {"SELF-019", Verdict::pass},    // the plain one after all the others
     {"SELF-020", Verdict::fail},    // one wrong sector, found by fio
     {"SELF-021", Verdict::fail},    // one wrong byte, found by MD5
+    {"SELF-022", Verdict::pass},    // leaves nothing behind
+    {"SELF-023", Verdict::fail},    // leaves a descriptor in each cycle
+    {"SELF-024", Verdict::fail},    // leaves heap
+    {"SELF-025", Verdict::fail},    // leaves a page mapped
+    {"SELF-026", Verdict::fail},    // leaves memory of the kernel
     {"SELF-030", Verdict::pass},    // measures and passes
     {"SELF-031", Verdict::fail},    // measures more than a record holds
 };
