@@ -44,14 +44,14 @@ FioPasses::~FioPasses()
 
 void FioPasses::begin(Where where)
 {
-    std::vector<std::string> command{"fio", "--name=verify", "--filename=" + options_.disk,
-                                     fmt::format("--offset={}", options_.offset),
-                                     fmt::format("--size={}", options_.bytes), "--ioengine=libaio",
-                                     "--direct=1", "--rw=randwrite", "--bs=4k", "--iodepth=8",
-                                     // Another one each time: what an earlier pass wrote is wrong.
-                                     fmt::format("--randseed={}", options_.seed + passes_), "--verify=md5",
-                                     "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0",
-                                     "--output-format=json", fmt::format("--output={}", report_file)};
+    std::vector<std::string> command{
+        "fio", "--name=verify", "--filename=" + options_.disk, fmt::format("--offset={}", options_.offset),
+        fmt::format("--size={}", options_.bytes), "--ioengine=libaio", "--direct=1", "--rw=randwrite",
+        "--bs=4k", "--iodepth=8",
+        // Another order each time: what an earlier pass wrote is then wrong.
+        "--randrepeat=0", fmt::format("--randseed={}", options_.seed + passes_), "--verify=md5",
+        "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--output-format=json",
+        fmt::format("--output={}", report_file)};
     if (options_.requests_may_fail)
         command.insert(command.end(), {"--continue_on_error=io", "--error_dump=0",
                                        fmt::format("--ignore_error={0}:{1},{0}:{1}", EIO, EREMOTEIO)});
