@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance lockstep endurance model-page perf bench servers servers-broken kernels list lint format asan tsan fuzz clean
+.PHONY: help setup build test property conformance lockstep endurance model-page perf perf-exact bench servers servers-broken kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 TIME ?= 60
 TARGET ?=
 ublkcheck := build/bin/ublkcheck
-programs := ublkcheck ublkcheck-guest ublk-serve
+programs := ublkcheck # and what it takes along
 tidy_paths := ublk|conformance|vm|reports|fuzz|property|perf|ci
 sources = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
@@ -53,6 +53,11 @@ perf: ## ublk-serve beside null_blk, brd and loop: KERNEL=, ARGS="--exact" count
 	@ci/setup build vm
 	@ci/build release $(programs)
 	@$(ublkcheck) perf run --kernel "$(KERNEL)" $(ARGS)
+
+perf-exact: ## count instructions, the server's own apart, kublk beside: KERNEL=, ARGS="--json FILE"
+	@ci/setup build vm
+	@ci/build release $(programs)
+	@kublk=$$(ci/kublk) && $(ublkcheck) perf run --exact --rounds 3 --kernel "$(KERNEL)" --kublk "$$kublk" $(ARGS)
 
 bench: ## micro-benchmarks of the parts, without a kernel: ARGS="--benchmark_filter=queue"
 	@ci/setup build bench

@@ -24,7 +24,7 @@ void compare(reports::Measurement& m, std::string_view against, const std::vecto
     const auto by_round = ratios(m.values, base);
     if (by_round.empty())
         return;
-    const auto interval = median_interval(by_round, confidence);
+    const auto interval = median_interval(by_round, interval_confidence);
     m.against = against;
     m.ratio = median(by_round);
     m.low = interval.low;
@@ -60,7 +60,7 @@ std::string metric(const Load& load, bool exact)
 
 bool less_is_better(std::string_view metric)
 {
-    return metric.starts_with("instructions");
+    return metric != "IOPS" && metric != "MiB/s";
 }
 
 std::vector<reports::Measurement> measurements(const Plan& plan, const Load& load, const Values& values)
@@ -155,7 +155,8 @@ std::vector<reports::Measurement> pair_up(const Load& load, std::string_view a, 
 {
     std::vector<reports::Measurement> result;
     for (const auto& from_a : of_a) {
-        const auto from_b = std::ranges::find(of_b, from_a.subject, &reports::Measurement::subject);
+        const auto from_b = std::ranges::find_if(
+            of_b, [&](const auto& m) { return m.subject == from_a.subject && m.metric == from_a.metric; });
         if (from_b == of_b.end())
             continue;
         auto first = from_a, second = *from_b;

@@ -13,11 +13,16 @@ namespace perf {
 
 using Values = std::vector<std::vector<double>>; // of each subject of the plan, one a round
 
-inline constexpr double confidence = 0.99; // of the intervals
+inline constexpr double interval_confidence = 0.99; // of the intervals
 
 // "IOPS", "MiB/s" or "instructions per I/O"
 std::string metric(const Load& load, bool exact);
 bool less_is_better(std::string_view metric);
+// What is counted besides, one measurement for each subject.
+inline constexpr std::string_view server_per_io = "server instructions per I/O"; // in user mode
+inline constexpr std::string_view calls_per_io = "system calls per I/O";         // of the server
+inline constexpr std::string_view bring_up_time = "microseconds";                // of the machine's own clock
+inline constexpr std::string_view switches_per_io = "task switches per I/O";     // of everybody
 
 // One measurement for each subject and each of plan.against (one without a ratio when there is none). A
 // subject that repeats another also gets one against that: the noise of the session.

@@ -23,11 +23,12 @@ constexpr std::array<Load, 7> all_loads{{
     {"4k-mix", "4k random, 70 % read, QD 32", true, 30, 4096, 32, 4000, 0.007},
 }};
 
-constexpr std::array<std::pair<Subject::Kind, std::string_view>, 4> kind_names{
+constexpr std::array<std::pair<Subject::Kind, std::string_view>, 5> kind_names{
     {{Subject::Kind::null_blk, "null_blk"},
      {Subject::Kind::brd, "brd"},
      {Subject::Kind::loop, "loop"},
-     {Subject::Kind::server, "server"}}};
+     {Subject::Kind::server, "server"},
+     {Subject::Kind::kublk, "kublk"}}};
 
 std::string_view to_string(Subject::Kind kind)
 {
@@ -44,6 +45,7 @@ Subject read_subject(const Json& json)
             .kind = kind->first,
             .program = json.at("program").get<std::string>(),
             .backend = json.at("backend").get<std::string>(),
+            .options = json.at("options").get<std::vector<std::string>>(),
             .repeats = json.at("repeats").get<std::string>()};
 }
 
@@ -62,16 +64,47 @@ std::string case_id(const Load& load)
     return id;
 }
 
-Plan usual_plan(bool exact)
+std::size_t in_turn(const Plan& plan, unsigned round, std::size_t position)
 {
-    Plan plan{.exact = exact, .rounds = exact ? 5U : 3U};
+    return (position + round) % plan.subjects.size();
+}
+
+namespace {
+
+void add_ways_of_the_payload(Plan& plan, std::string_view kublk)
+{
+    const auto add = [&](const std::string& name, Subject::Kind kind, std::string_view program,
+                         std::string_view backend, std::vector<std::string> options) {
+        plan.subjects.push_back({.name = name,
+                                 .kind = kind,
+                                 .program = std::string(program),
+                                 .backend = std::string(backend),
+                                 .options = std::move(options)});
+    };
+    add("ublk-serve null auto-buf", Subject::Kind::server, "ublk-serve", "null", {"--data-path", "auto-buf"});
+    add("ublk-serve null batch", Subject::Kind::server, "ublk-serve", "null", {"--batch"});
+    if (kublk.empty())
+        return;
+    add("kublk null", Subject::Kind::kublk, kublk, "null", {});
+    add("kublk null auto-buf", Subject::Kind::kublk, kublk, "null", {"--auto_zc"});
+    add("kublk null batch", Subject::Kind::kublk, kublk, "null", {"--batch"});
+    add("kublk file", Subject::Kind::kublk, kublk, "loop", {});
+}
+
+} // namespace
+
+Plan usual_plan(bool exact, std::string_view kublk)
+{
+    Plan plan{.exact = exact, .rounds = exact ? 5U : 3U, .queues = exact ? 2U : 1U};
     plan.subjects = {{.name = "null_blk", .kind = Subject::Kind::null_blk},
                      {.name = "brd", .kind = Subject::Kind::brd},
                      {.name = "loop", .kind = Subject::Kind::loop}};
     for (const char* backend : {"null", "memory", "file"})
         plan.subjects.push_back(
             {.name = fmt::format("ublk-serve {}", backend), .program = "ublk-serve", .backend = backend});
-    if (!exact) // counts have no noise that a second instance would show
+    if (exact)
+        add_ways_of_the_payload(plan, kublk);
+    else // counts have no noise that a second instance would show
         plan.subjects.push_back({.name = "ublk-serve null, again",
                                  .program = "ublk-serve",
                                  .backend = "null",
@@ -88,9 +121,11 @@ std::string to_json(const Plan& plan)
                             {"kind", to_string(subject.kind)},
                             {"program", subject.program},
                             {"backend", subject.backend},
+                            {"options", subject.options},
                             {"repeats", subject.repeats}});
-    const Json json{{"exact", plan.exact},  {"rounds", plan.rounds},   {"runtime", plan.runtime},
-                    {"subjects", subjects}, {"against", plan.against}, {"compare", plan.compare}};
+    const Json json{{"exact", plan.exact},    {"rounds", plan.rounds}, {"runtime", plan.runtime},
+                    {"queues", plan.queues},  {"subjects", subjects},  {"against", plan.against},
+                    {"compare", plan.compare}};
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -101,6 +136,7 @@ std::expected<Plan, std::string> plan_from_json(std::string_view text)
         Plan plan{.exact = json.at("exact").get<bool>(),
                   .rounds = json.at("rounds").get<unsigned>(),
                   .runtime = json.at("runtime").get<double>(),
+                  .queues = json.at("queues").get<unsigned>(),
                   .against = json.at("against").get<std::vector<std::string>>(),
                   .compare = json.at("compare").get<bool>()};
         for (const auto& subject : json.at("subjects"))

@@ -28,11 +28,12 @@ std::span<const Load> loads();
 std::string case_id(const Load& load); // "PERF-4K-RANDREAD-QD1"
 
 struct Subject {
-    enum class Kind { null_blk, brd, loop, server };
+    enum class Kind { null_blk, brd, loop, server, kublk };
     std::string name{};
     Kind kind = Kind::server;
-    std::string program{}; // server: in the guest's /bin
-    std::string backend{}; // server: null, memory, file
+    std::string program{};              // server, kublk: in the guest's /bin
+    std::string backend{};              // server: null, memory, file; kublk: null, loop
+    std::vector<std::string> options{}; // of the command that adds the device: "--batch"
     // The subject that this one is a second instance of: their ratio is the noise of the session.
     std::string repeats{};
 
@@ -43,6 +44,7 @@ struct Plan {
     bool exact = false; // count instructions with our own generator; else fio
     unsigned rounds = 3;
     double runtime = 0.5; // seconds of each fio job
+    unsigned queues = 1;  // of a subject whose number of queues can be chosen; each of 128
     std::vector<Subject> subjects{};
     std::vector<std::string> against{}; // the subjects to which ratios are taken
     // B is compared with A: a case fails when a subject is slower than the one in `against` that has the same
@@ -52,8 +54,12 @@ struct Plan {
     bool operator==(const Plan&) const = default;
 };
 
-// One subject for each backend, twice the first of them, beside the kernel's own drivers.
-Plan usual_plan(bool exact);
+// The subject that has the turn at `position` of a round: nobody is always the first.
+std::size_t in_turn(const Plan& plan, unsigned round, std::size_t position);
+
+// One subject for each backend beside the kernel's own drivers. Without counting, the first of them twice;
+// counting, also the other ways of the payload, and the same of `kublk`, unless that is empty.
+Plan usual_plan(bool exact, std::string_view kublk = {});
 
 std::string to_json(const Plan& plan);
 // Any text in; a plan, or a sentence saying what is wrong with it.

@@ -5,6 +5,7 @@
 #include "reports/text.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <vector>
 
@@ -59,21 +60,45 @@ std::string trimmed(std::string line)
     return line + "\n";
 }
 
+// What was counted besides, in the columns' order.
+constexpr std::array<std::pair<std::string_view, const char*>, 3> more_columns{
+    {{server_per_io, "server"}, {calls_per_io, "syscalls"}, {switches_per_io, "switches"}}};
+
+const Measurement* of_metric(const std::vector<Measurement>& measured, std::string_view subject,
+                             std::string_view metric)
+{
+    const auto found = std::ranges::find_if(
+        measured, [&](const auto& m) { return m.subject == subject && m.metric == metric; });
+    return found == measured.end() ? nullptr : &*found;
+}
+
 std::string load_table(const std::vector<Measurement>& measured)
 {
     const auto bases = bases_of(measured);
+    std::vector<std::string_view> more;
     std::string line = fmt::format("{:<32}{:>21}{:>9}", reports::plain(measured.front().load),
                                    measured.front().metric, "spread");
+    for (const auto& [metric, head] : more_columns)
+        if (std::ranges::find(measured, metric, &Measurement::metric) != measured.end()) {
+            more.push_back(metric);
+            line += fmt::format("{:>10}", head);
+        }
     for (const auto& base : bases)
         line += fmt::format("{:>14}", "to " + base);
     std::string text = trimmed(line);
     std::string last;
     for (const auto& m : measured) {
-        if (m.subject == last)
+        if (m.subject == last || m.metric != measured.front().metric)
             continue;
         last = m.subject;
         line = fmt::format("  {:<30}{:>21}{:>8.1f}%", reports::plain(m.subject), number(m),
                            100 * spread(m.values));
+        for (const auto& metric : more) {
+            const auto* counted = of_metric(measured, m.subject, metric);
+            const double value = counted != nullptr ? median(counted->values) : 0;
+            line += counted == nullptr ? fmt::format("{:>10}", "")
+                                       : fmt::format("{:>10.{}f}", value, metric == server_per_io ? 1 : 3);
+        }
         if (is_repeat(m))
             line += fmt::format("   to itself {}: {}", ratio(m), m.conclusion);
         else

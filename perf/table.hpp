@@ -1,4 +1,4 @@
-// Measurements as tables of plain text, lines of at most 100 columns.
+// Measurements as tables of plain text, lines of at most 120 columns.
 #pragma once
 
 #include "reports/result.hpp"

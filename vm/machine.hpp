@@ -30,6 +30,7 @@ struct MachineSpec {
     // the guest does by itself is the same in every boot, to the instruction. Words from the host, save() and
     // restore() come at the host's pace and end that. The port is /dev/ttyS1.
     bool exact = false;
+    std::string plugin{};         // of QEMU's translator, with its arguments: "FILE,out=FILE"
     bool sig_enforce = false;     // the kernel refuses modules without a valid signature
     std::string extra_cmdline{};  // appended to the kernel's command line, so it wins
     std::filesystem::path qemu{}; // empty: qemu-system-x86_64 from PATH

@@ -94,6 +94,8 @@ std::vector<std::string> qemu_arguments(const MachineSpec& spec, const MachineSo
     if (spec.exact)
         arguments.insert(arguments.end(),
                          {"-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"});
+    if (!spec.plugin.empty())
+        arguments.insert(arguments.end(), {"-plugin", spec.plugin});
     if (options.sandbox)
         arguments.insert(
             arguments.end(),

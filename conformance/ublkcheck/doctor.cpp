@@ -139,7 +139,7 @@ void look_at_programs(std::vector<Finding>& findings)
 {
     std::error_code ec;
     const auto here = fs::read_symlink("/proc/self/exe", ec).parent_path();
-    for (const auto* program : {"ublkcheck-guest", "ublk-serve"})
+    for (const auto* program : {"ublkcheck-guest", "ublkcheck-load", "ublk-serve"})
         findings.push_back(vm::find_program(here / program)
                                ? ok(program, (here / program).string())
                                : missing(program, "not beside ublkcheck: make build", true));

@@ -9,8 +9,11 @@
 #include "vm/machine.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <fmt/format.h>
+#include <fstream>
 #include <future>
+#include <iterator>
 
 namespace conformance {
 
@@ -22,6 +25,14 @@ using namespace std::chrono_literals;
 // Of a pass, by the host's clock. The guest's own limits on cases go by its clock, which a stuck guest may
 // stop.
 constexpr auto pass_limit = 20min;
+
+// 8.2 and later know version 2 only.
+bool has_plugins_of_version_1(const std::string& qemu)
+{
+    int major = 0, minor = 0;
+    return std::sscanf(qemu.c_str(), "%d.%d", &major, &minor) == 2 &&
+           (major < 8 || (major == 8 && minor < 2));
+}
 
 } // namespace
 
@@ -44,12 +55,15 @@ Expected<ExactRun::Pass> ExactRun::boot_and_listen(const std::vector<const Case*
             initramfs);
         !written)
         return failed(written.error());
-    auto machine = vm::Machine::boot({.image = kernel_.image,
-                                      .initramfs = initramfs,
-                                      .work_dir = work,
-                                      .memory_mib = options_.memory_mib,
-                                      .exact = true,
-                                      .sig_enforce = kernel_.sig_enforce});
+    const auto counts = work / "counts";
+    auto machine = vm::Machine::boot(
+        {.image = kernel_.image,
+         .initramfs = initramfs,
+         .work_dir = work,
+         .memory_mib = options_.memory_mib,
+         .exact = true,
+         .plugin = plugin_.empty() ? "" : fmt::format("{},out={}", plugin_.string(), counts.string()),
+         .sig_enforce = kernel_.sig_enforce});
     if (!machine)
         return failed(machine.error());
     Pass pass;
@@ -77,6 +91,8 @@ Expected<ExactRun::Pass> ExactRun::boot_and_listen(const std::vector<const Case*
         if (const auto* ended = std::get_if<reports::CaseEnded>(&*event))
             pass.results.push_back(ended->result);
     }
+    std::ifstream file(counts);
+    pass.counts.assign(std::istreambuf_iterator<char>(file), {});
     return pass;
 }
 
@@ -101,7 +117,8 @@ Expected<std::vector<ExactRun::Pass>> ExactRun::all_passes(const std::vector<con
 }
 
 Expected<reports::RunResult> ExactRun::run(const std::vector<const Case*>& plan,
-                                           const std::vector<GuestExtras>& passes, const Combine& combine)
+                                           const std::vector<GuestExtras>& passes,
+                                           const AddCounts& add_counts, const Combine& combine)
 {
     const auto qemu = vm::find_qemu();
     if (!qemu) {
@@ -110,10 +127,20 @@ Expected<reports::RunResult> ExactRun::run(const std::vector<const Case*>& plan,
     }
     machine_text_ = fmt::format("QEMU {}, TCG with a clock that counts instructions, 1 CPU", qemu->version);
     terminal_.status("machine", machine_text_);
-    const auto counted = all_passes(plan, passes);
+    if (has_plugins_of_version_1(qemu->version))
+        plugin_ = program_directory() / "ublkcheck-count.so";
+    else
+        terminal_.note(
+            fmt::format("QEMU {} has another interface for plugins: the server's own instructions are "
+                        "not counted; QEMU 6.0 to 8.1 would count them",
+                        qemu->version));
+    auto counted = all_passes(plan, passes);
     keep_consoles(folder() / "machine", folder() / "console.log");
     if (!counted)
         return std::unexpected(discard_run(dir_, counted.error()));
+    for (std::size_t i = 0; i < counted->size() && !plugin_.empty(); ++i)
+        if (const auto added = add_counts(i, (*counted)[i].results, (*counted)[i].counts); !added)
+            return std::unexpected(discard_run(dir_, Failed{reports::exit_no_run, added.error()}));
     return write_down(plan, *counted, combine);
 }
 

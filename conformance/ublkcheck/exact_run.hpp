@@ -9,7 +9,10 @@
 #include "vm/kernel.hpp"
 
 #include <chrono>
+#include <expected>
 #include <functional>
+#include <span>
+#include <string>
 
 namespace conformance {
 
@@ -18,6 +21,11 @@ class ExactRun {
     using Clock = std::chrono::steady_clock;
     // The results of one case, one of each pass in their order, as one.
     using Combine = std::function<reports::CaseResult(const std::vector<reports::CaseResult>&)>;
+
+    // Adds to the results of pass `number` what QEMU's plugin left in its file; a sentence when they do not
+    // fit.
+    using AddCounts = std::function<std::expected<void, std::string>(
+        std::size_t number, std::span<reports::CaseResult> results, const std::string& counts)>;
 
     // References must outlive it. `asked` is when the command was given.
     ExactRun(const RunOptions& options, const vm::Kernel& kernel, reports::RunDir dir,
@@ -29,7 +37,8 @@ class ExactRun {
     // One pass for each of `passes`, with that in its guest. An error means that not every case has a verdict
     // of every pass; then the folder is gone.
     Expected<reports::RunResult> run(const std::vector<const Case*>& plan,
-                                     const std::vector<GuestExtras>& passes, const Combine& combine);
+                                     const std::vector<GuestExtras>& passes, const AddCounts& add_counts,
+                                     const Combine& combine);
 
     const std::filesystem::path& folder() const { return dir_.path(); }
 
@@ -37,6 +46,7 @@ class ExactRun {
     struct Pass {
         std::optional<reports::GuestReady> ready;
         std::vector<reports::CaseResult> results;
+        std::string counts; // the plugin's
     };
     Expected<Pass> boot_and_listen(const std::vector<const Case*>& plan, const GuestExtras& extras,
                                    std::size_t number) const;
@@ -51,6 +61,7 @@ class ExactRun {
     reports::Terminal& terminal_;
     Clock::time_point asked_;
     std::string machine_text_;
+    std::filesystem::path plugin_; // empty: QEMU would not take it
 };
 
 } // namespace conformance

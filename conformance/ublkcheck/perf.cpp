@@ -4,6 +4,7 @@
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/exact_run.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
+#include "perf/counts.hpp"
 #include "perf/table.hpp"
 #include "reports/results_json.hpp"
 #include "vm/initramfs.hpp"
@@ -72,7 +73,9 @@ Expected<GuestExtras> extras_of(const PerfPass& pass, PlanFiles& files)
     const auto file = files.add(pass.plan);
     if (!file)
         return std::unexpected(file.error());
-    return GuestExtras{.programs = pass.programs,
+    auto programs = pass.programs;
+    programs.push_back(program_directory() / "ublkcheck-load");
+    return GuestExtras{.programs = programs,
                        .files = {{*file, std::string(perf::plan_file)}},
                        .modules = modules_of(pass.plan)};
 }
@@ -110,13 +113,23 @@ int run_command(PerfOptions options)
     const auto asked = Clock::now();
     reports::Terminal terminal(std::cout, reports::detect_style(STDOUT_FILENO));
     catch_signals();
-    auto plan = perf::usual_plan(options.exact);
+    if (!options.kublk.empty() && !options.exact)
+        return conclude("perf run",
+                        failed(reports::exit_usage, "--kublk is measured by counting: add --exact"));
+    PerfPass pass;
+    if (!options.kublk.empty()) {
+        const auto program = vm::find_program(options.kublk);
+        if (!program)
+            return conclude("perf run", failed(program.error()));
+        pass.programs.push_back(*program);
+    }
+    auto& plan = pass.plan = perf::usual_plan(options.exact, options.kublk.filename().string());
     if (options.rounds != 0)
         plan.rounds = options.rounds;
     if (options.runtime != 0)
         plan.runtime = options.runtime;
     const auto only = [](const std::vector<reports::CaseResult>& results) { return results.front(); };
-    const auto run = measure(options, {{.plan = plan}}, only, terminal, asked);
+    const auto run = measure(options, {pass}, only, terminal, asked);
     if (!run)
         return conclude("perf run", std::unexpected(run.error()));
     fmt::print("\n{}", perf::run_table(*run));
@@ -166,7 +179,14 @@ Expected<reports::RunResult> measure(const PerfOptions& options, std::vector<Per
     Expected<reports::RunResult> result = failed(reports::exit_no_run, "nothing was measured");
     if (options.exact) {
         ExactRun run(run_options, *kernel, std::move(*dir), terminal, asked);
-        result = run.run(*plan, extras, combine);
+        const auto add_counts = [&](std::size_t number, std::span<reports::CaseResult> results,
+                                    const std::string& counts) -> std::expected<void, std::string> {
+            const auto intervals = perf::read_user_work(counts);
+            if (!intervals)
+                return std::unexpected(intervals.error());
+            return perf::add_counts(passes[number].plan, results, *intervals);
+        };
+        result = run.run(*plan, extras, add_counts, combine);
     } else {
         run_options.jobs = 1; // neighbours would be measured with it
         run_options.timeout_scale = time_scale(run_options, first);
@@ -201,6 +221,8 @@ void add_perf_command(CLI::App& app, int& exit_code)
     auto o = std::make_shared<PerfOptions>();
     auto* run = perf->add_subcommand("run", "ublk-serve beside null_blk, brd and loop");
     add_perf_options(*run, *o);
+    run->add_option("--kublk", o->kublk,
+                    "with --exact: the kernel's test server beside it (ci/kublk builds it)");
     run->callback([o, &exit_code] {
         o->run.program = "perf run";
         o->run.command = command_line();

@@ -21,6 +21,7 @@ struct PerfOptions {
     unsigned rounds = 0;               // 0: as the plan says
     double runtime = 0;                // seconds of a fio job; 0: as the plan says
     std::vector<std::string> backends; // of ublk-serve; compare only
+    std::filesystem::path kublk{};     // the kernel's test server, measured beside; run --exact only
 };
 
 // What is measured in one go: the plan, and what the guest needs for it.

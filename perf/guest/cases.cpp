@@ -6,7 +6,8 @@
 #include "perf/comparison.hpp"
 #include "perf/fio.hpp"
 #include "perf/guest/device.hpp"
-#include "perf/guest/generator.hpp"
+#include "perf/guest/plan.hpp"
+#include "perf/guest/run_load.hpp"
 
 #include <fmt/format.h>
 #include <fstream>
@@ -26,31 +27,25 @@ std::string content_of(const std::string& file)
     return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-Plan read_plan()
-{
-    const auto text = content_of(std::string(plan_file));
-    if (text.empty())
-        conformance::skip("needs a plan: `ublkcheck perf` brings one along");
-    auto plan = plan_from_json(text);
-    if (!plan)
-        fail("the plan can be read", plan.error());
-    return *std::move(plan);
-}
+struct PerIo {
+    double instructions, switches;
+};
 
-double instructions(const Load& load, const Device& device)
+PerIo count(const Load& load, const Device& device)
 {
-    const auto counted = generate(device.disk(), {.random = load.random,
+    const auto warm_up = load.exact_ios / 4;
+    const auto counted = run_load(device.disk(), {.random = load.random,
                                                   .write_percent = load.write_percent,
                                                   .block = load.block,
                                                   .depth = load.depth,
                                                   .span = working_set,
-                                                  .warm_up = load.exact_ios / 4,
-                                                  .ios = load.exact_ios});
-    if (!counted)
-        fail("every I/O is done", counted.error());
-    expect_true(counted->idle_nanoseconds == 0,
+                                                  .warm_up = warm_up,
+                                                  .ios = load.exact_ios,
+                                                  .marked = true});
+    expect_true(counted.idle_nanoseconds == 0,
                 "the CPU is never idle, or idle time would count as instructions");
-    return static_cast<double>(counted->ticks) / load.exact_ios;
+    return {static_cast<double>(counted.ticks) / load.exact_ios,
+            static_cast<double>(counted.switches) / (warm_up + load.exact_ios)};
 }
 
 double throughput(const Load& load, const Device& device, double runtime)
@@ -76,14 +71,19 @@ void measure(const Load& load)
     const auto plan = read_plan();
     std::vector<std::unique_ptr<Device>> devices;
     for (const auto& subject : plan.subjects)
-        devices.push_back(std::make_unique<Device>(subject, static_cast<unsigned>(devices.size())));
-    Values values(devices.size());
+        devices.push_back(
+            std::make_unique<Device>(subject, static_cast<unsigned>(devices.size()), plan.queues));
+    Values values(devices.size()), switches(devices.size());
     for (unsigned round = 0; round < plan.rounds; ++round)
         for (std::size_t i = 0; i < devices.size(); ++i) {
-            const auto turn = (i + round) % devices.size(); // nobody is always the first
-            const auto& device = *devices[turn];
-            values[turn].push_back(plan.exact ? instructions(load, device)
-                                              : throughput(load, device, plan.runtime));
+            const auto turn = in_turn(plan, round, i);
+            if (!plan.exact) {
+                values[turn].push_back(throughput(load, *devices[turn], plan.runtime));
+                continue;
+            }
+            const auto counted = count(load, *devices[turn]);
+            values[turn].push_back(counted.instructions);
+            switches[turn].push_back(counted.switches);
         }
     for (const auto& device : devices)
         device->end();
@@ -91,6 +91,11 @@ void measure(const Load& load)
     const auto slower = conclude(plan, load, measured);
     for (auto& measurement : measured)
         conformance::record_measurement(std::move(measurement));
+    for (std::size_t i = 0; plan.exact && i < devices.size(); ++i)
+        conformance::record_measurement({.subject = plan.subjects[i].name,
+                                         .load = std::string(load.title),
+                                         .metric = std::string(switches_per_io),
+                                         .values = switches[i]});
     expect_true(!devices.empty(), "the plan names a subject");
     if (slower)
         fail("B is not slower than A by more than the noise", *slower);
@@ -108,5 +113,16 @@ const bool registered = [] {
 }();
 
 } // namespace
+
+Plan read_plan()
+{
+    const auto text = content_of(std::string(plan_file));
+    if (text.empty())
+        conformance::skip("needs a plan: `ublkcheck perf` brings one along");
+    auto plan = plan_from_json(text);
+    if (!plan)
+        fail("the plan can be read", plan.error());
+    return *std::move(plan);
+}
 
 } // namespace perf

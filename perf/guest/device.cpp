@@ -2,7 +2,7 @@
 
 #include "conformance/driver/expect.hpp"
 #include "conformance/server/process.hpp"
-#include "perf/guest/generator.hpp"
+#include "perf/guest/run_load.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ using conformance::fail;
 using conformance::must_run;
 
 // One queue of this depth for every subject whose depth can be chosen.
-constexpr int queue_depth = 128;
+constexpr unsigned queue_depth = 128;
 
 std::string line_of(const fs::path& file)
 {
@@ -47,7 +47,39 @@ void use_no_scheduler(const std::string& disk)
 
 } // namespace
 
-Device::Device(const Subject& subject, unsigned id) : subject_(subject), id_(std::to_string(id))
+bool needs_backing(const Subject& subject)
+{
+    return subject.backend == "file" || subject.backend == "loop";
+}
+
+std::vector<std::string> add_command(const Subject& subject, const Added& added)
+{
+    const bool ours = subject.kind == Subject::Kind::server;
+    std::vector<std::string> command{subject.program,          "add",
+                                     ours ? "--id" : "-n",     added.id,
+                                     ours ? "--type" : "-t",   subject.backend,
+                                     ours ? "--queues" : "-q", std::to_string(added.queues),
+                                     ours ? "--depth" : "-d",  std::to_string(added.depth)};
+    command.insert(command.end(), subject.options.begin(), subject.options.end());
+    if (ours) {
+        const bool file = needs_backing(subject);
+        command.insert(command.end(), {"--daemon", file ? "--file" : "--size",
+                                       file ? added.backing : std::to_string(working_set)});
+    } else if (needs_backing(subject)) {
+        command.push_back(added.backing);
+    }
+    return command;
+}
+
+std::vector<std::string> delete_command(const Subject& subject, const std::string& id)
+{
+    if (subject.kind == Subject::Kind::server)
+        return {subject.program, "delete", id};
+    return {subject.program, "del", "-n", id};
+}
+
+Device::Device(const Subject& subject, unsigned id, unsigned queues)
+    : subject_(subject), id_(std::to_string(id))
 {
     switch (subject.kind) {
     case Subject::Kind::null_blk:
@@ -60,20 +92,19 @@ Device::Device(const Subject& subject, unsigned id) : subject_(subject), id_(std
         attach_loop();
         break;
     case Subject::Kind::server:
-        start_server();
+    case Subject::Kind::kublk:
+        start_server(queues);
         break;
     }
     expect_true(::access(disk_.c_str(), R_OK | W_OK) == 0, fmt::format("{} has {}", subject.name, disk_));
     use_no_scheduler(disk_);
     constexpr unsigned piece = 128 * 1024;
-    const auto written = generate(disk_, {.random = false,
-                                          .write_percent = 100,
-                                          .block = piece,
-                                          .depth = 8,
-                                          .span = working_set,
-                                          .ios = working_set / piece});
-    if (!written)
-        fail(fmt::format("{} is written once", subject.name), written.error());
+    run_load(disk_, {.random = false,
+                     .write_percent = 100,
+                     .block = piece,
+                     .depth = 8,
+                     .span = working_set,
+                     .ios = working_set / piece});
 }
 
 Device::~Device()
@@ -82,29 +113,19 @@ Device::~Device()
         ::close(backing_fd_);
 }
 
-void Device::start_server()
+void Device::make_backing()
+{
+    backing_ = fmt::format("/tmp/{}.img", id_);
+    std::ofstream(backing_).close();
+    fs::resize_file(backing_, working_set);
+}
+
+void Device::start_server(unsigned queues)
 {
     disk_ = "/dev/ublkb" + id_;
-    std::vector<std::string> command{subject_.program,
-                                     "add",
-                                     "--daemon",
-                                     "--id",
-                                     id_,
-                                     "--type",
-                                     subject_.backend,
-                                     "--queues",
-                                     "1",
-                                     "--depth",
-                                     std::to_string(queue_depth)};
-    if (subject_.backend == "file") {
-        backing_ = fmt::format("/tmp/{}.img", id_);
-        std::ofstream(backing_).close();
-        fs::resize_file(backing_, working_set);
-        command.insert(command.end(), {"--file", backing_});
-    } else {
-        command.insert(command.end(), {"--size", std::to_string(working_set)});
-    }
-    must_run(command);
+    if (needs_backing(subject_))
+        make_backing();
+    must_run(add_command(subject_, {.id = id_, .backing = backing_, .queues = queues, .depth = queue_depth}));
 }
 
 void Device::attach_loop()
@@ -133,8 +154,8 @@ void Device::attach_loop()
 
 void Device::end()
 {
-    if (subject_.kind == Subject::Kind::server)
-        must_run({subject_.program, "delete", id_});
+    if (subject_.kind == Subject::Kind::server || subject_.kind == Subject::Kind::kublk)
+        must_run(delete_command(subject_, id_));
     if (subject_.kind == Subject::Kind::loop) {
         const int loop = ::open(disk_.c_str(), O_RDWR | O_CLOEXEC);
         expect_true(loop >= 0 && ::ioctl(loop, LOOP_CLR_FD) == 0, fmt::format("{} is detached", disk_));

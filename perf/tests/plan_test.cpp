@@ -12,7 +12,7 @@ using ::testing::HasSubstr;
 TEST(Plan, ReadsBackWhatItWrote)
 {
     for (const bool exact : {false, true}) {
-        auto plan = usual_plan(exact);
+        auto plan = usual_plan(exact, "kublk");
         plan.compare = exact;
         plan.runtime = 0.25;
         const auto read = plan_from_json(to_json(plan));
@@ -26,8 +26,8 @@ TEST(Plan, CutAnywhereOrWithAMemberLostIsAnError)
     const auto whole = to_json(usual_plan(false));
     for (std::size_t length = 0; length + 2 < whole.size(); ++length)
         EXPECT_FALSE(plan_from_json(whole.substr(0, length))) << length;
-    for (const char* member :
-         {"exact", "rounds", "runtime", "subjects", "against", "compare", "kind", "repeats"}) {
+    for (const char* member : {"exact", "rounds", "runtime", "queues", "subjects", "against", "compare",
+                               "kind", "options", "repeats"}) {
         auto text = whole;
         text.replace(text.find(member), 1, "x");
         EXPECT_FALSE(plan_from_json(text)) << member;

@@ -17,6 +17,7 @@ struct GeneratorJob {
     std::uint64_t warm_up = 0;  // I/Os before the counted ones
     std::uint64_t ios = 0;      // counted
     std::uint64_t seed = 1;     // the same seed gives the same I/Os
+    bool marked = false;        // the counted I/Os stand between markers.hpp's instructions
 };
 
 // What the counted I/Os took together: of the time stamp counter, which under QEMU's -icount shift=0 is the
@@ -25,6 +26,7 @@ struct Counted {
     std::uint64_t ticks = 0;
     // For how long the CPU was idle meanwhile. No instruction ran then, but the counter went on.
     std::uint64_t idle_nanoseconds = 0;
+    std::uint64_t switches = 0; // of tasks, in the whole system; here the I/Os of the warm-up count too
 };
 
 // Direct I/O through io_uring. Error: a sentence that names the disk and the step that failed.

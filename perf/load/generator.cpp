@@ -1,10 +1,11 @@
-#include "perf/guest/generator.hpp"
+#include "perf/load/generator.hpp"
+
+#include "perf/load/markers.hpp"
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <fstream>
 #include <liburing.h>
 #include <linux/fs.h>
@@ -17,9 +18,25 @@ namespace perf {
 
 namespace {
 
-std::unexpected<std::string> failed(const std::string& disk, std::string_view step, int error)
+std::unexpected<std::string> failed(const std::string& disk, const std::string& step, int error)
 {
-    return std::unexpected(fmt::format("{}: {}: {}", disk, step, std::strerror(error)));
+    return std::unexpected(disk + ": " + step + ": " + std::strerror(error));
+}
+
+std::uint64_t task_switches()
+{
+    std::ifstream stat("/proc/stat");
+    for (std::string word; stat >> word;)
+        if (std::uint64_t count = 0; word == "ctxt" && stat >> count)
+            return count;
+    return 0;
+}
+
+template <std::uint32_t Marker>
+void mark()
+{
+    static_assert(marker_opcode[0] == 0x0f && marker_opcode[1] == 0x1f && marker_opcode[2] == 0x80);
+    asm volatile(".byte 0x0f, 0x1f, 0x80\n\t.long %c0" : : "i"(Marker));
 }
 
 // The time that all CPUs were idle since boot. /proc/stat would round it to ticks.
@@ -131,10 +148,16 @@ class Generator {
                 break;
             }
             ++completed_;
-            if (completed_ == job_.warm_up)
+            if (completed_ == job_.warm_up) {
                 first_ = __rdtsc();
-            if (completed_ == end)
+                if (job_.marked)
+                    mark<marker_begin>();
+            }
+            if (completed_ == end) {
+                if (job_.marked)
+                    mark<marker_end>();
                 last_ = __rdtsc();
+            }
             if (started_ < end)
                 prepare(static_cast<unsigned>(cqe->user_data));
         }
@@ -163,7 +186,8 @@ std::expected<Counted, std::string> generate(const std::string& disk, const Gene
     if (::ioctl(fd, BLKGETSIZE64, &size) != 0)
         return failed(disk, "BLKGETSIZE64", errno);
     if (size < job.span)
-        return std::unexpected(fmt::format("{} has {} bytes, the load needs {}", disk, size, job.span));
+        return std::unexpected(disk + " has " + std::to_string(size) + " bytes, the load needs " +
+                               std::to_string(job.span));
     const std::size_t bytes = std::size_t{job.depth} * job.block;
     const std::unique_ptr<void, decltype(&std::free)> buffers(std::aligned_alloc(4096, bytes), &std::free);
     if (!buffers)
@@ -174,11 +198,13 @@ std::expected<Counted, std::string> generate(const std::string& disk, const Gene
         return failed(disk, "io_uring_setup", -res);
     const std::unique_ptr<io_uring, decltype(&io_uring_queue_exit)> exiter(&ring, &io_uring_queue_exit);
     Generator generator(job, fd, job.span / job.block, ring, static_cast<char*>(buffers.get()));
-    const auto idle = idle_nanoseconds();
+    const auto idle = idle_nanoseconds(), switches = task_switches();
     align_with_ticks();
     if (const int error = generator.run(); error != 0)
         return failed(disk, job.write_percent == 0 ? "read" : "I/O", error);
-    return Counted{.ticks = generator.ticks(), .idle_nanoseconds = idle_nanoseconds() - idle};
+    return Counted{.ticks = generator.ticks(),
+                   .idle_nanoseconds = idle_nanoseconds() - idle,
+                   .switches = task_switches() - switches};
 }
 
 } // namespace perf
