@@ -12,7 +12,10 @@ class Null {
     static constexpr bool ignores_payload = true;
 
     // `size` in bytes, a multiple of block_size.
-    Null(std::uint64_t size, std::uint32_t block_size) : size_(size), block_size_(block_size) {}
+    Null(std::uint64_t size, std::uint32_t block_size)
+        : size_(size), sectors_(size >> uapi::sector_shift), block_size_(block_size)
+    {
+    }
 
     engine::Geometry geometry() const
     {
@@ -34,8 +37,8 @@ class Null {
         case write:
         case discard:
         case write_zeroes:
-            if (const auto range = engine::byte_range(io, size_); !range)
-                return range.error();
+            if (io.start_sector > sectors_ || io.nr_sectors > sectors_ - io.start_sector) [[unlikely]]
+                return refusal(io.start_sector, io.nr_sectors);
             return static_cast<std::int32_t>(io.length());
         default:
             return -EOPNOTSUPP;
@@ -43,7 +46,13 @@ class Null {
     }
 
   private:
-    std::uint64_t size_;
+    [[gnu::noinline]] std::int32_t refusal(std::uint64_t first, std::uint32_t sectors) const noexcept
+    {
+        const auto range = engine::byte_range({.start_sector = first, .nr_sectors = sectors}, size_);
+        return range ? -EIO : range.error();
+    }
+
+    std::uint64_t size_, sectors_;
     std::uint32_t block_size_;
 };
 

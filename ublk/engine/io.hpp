@@ -140,6 +140,8 @@ constexpr std::expected<ByteRange, std::int32_t> byte_range(const Io& io, std::u
 // its rest only where the driver itself copies (`short_reads`); elsewhere 7.3 takes it for complete, too.
 constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool short_reads = true)
 {
+    if (carries_data(io.op) && answer > 0 && static_cast<std::uint64_t>(answer) == io.length()) [[likely]]
+        return answer;
     constexpr std::int32_t lowest_errno = -4095;
     if (answer < 0)
         return answer >= lowest_errno ? answer : -EIO;
@@ -148,7 +150,7 @@ constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool sho
     const auto done = static_cast<std::size_t>(answer);
     if (done == 0 || done > io.length())
         return -EIO;
-    if (done == io.length())
+    if (done == io.length()) // of zones
         return answer;
     return io.op == uapi::IoOp::read && short_reads && done % uapi::sector_size == 0 ? answer : -EIO;
 }

@@ -31,7 +31,8 @@ class KernelQueue : public QueueBase {
         ring_.for_each([&](const io_uring_cqe& cqe) {
             const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift);
             if (kind < kind_others) [[likely]] {
-                leaves_armed_ |= cqe.res == uapi::io_res_abort && options_.leaves_when_quiesced;
+                if (cqe.res == uapi::io_res_abort) [[unlikely]]
+                    leaves_armed_ |= options_.leaves_when_quiesced;
                 on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, static_cast<Done>(kind));
             } else {
                 leaves_armed_ |= kind == kind_leave;
@@ -45,13 +46,11 @@ class KernelQueue : public QueueBase {
     // takes none, the place is for the sector of a ZONE_APPEND.
     void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result, std::uint64_t sector = 0) noexcept
     {
-        io_uring_sqe* sqe = entry(tag);
-        if (sqe == nullptr) [[unlikely]]
-            return;
+        UBLK_ASSERT(!ring_.full(), "queue {}: no free entry for tag {}", options_.queue, tag);
         const uapi::IoCmd command{
             .q_id = options_.queue, .tag = tag, .result = result, .addr = command_address(tag) + sector};
-        wire::prep_io(*sqe, 0, uapi::opcode(nr), command, tag, true);
-        sqe->addr = (auto_buf_ | tag) & auto_buf_mask_;
+        wire::write_io(ring_.entry_to_write(), uapi::opcode(nr), command, tag,
+                       (auto_buf_ | tag) & auto_buf_mask_);
     }
 
     std::uint64_t auto_buf_ = 0, auto_buf_mask_ = 0; // of sqe->addr

@@ -8,6 +8,7 @@
 #include "ublk/observe/log.hpp"
 #include "ublk/observe/metrics.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <vector>
@@ -26,36 +27,50 @@ class Counting : public Unobserved {
         observe::bump(metrics_->completions, batch_);
         observe::bump(metrics_->batches, batch_ > 0 ? 1 : 0);
         batch_ = 0;
+        for (std::size_t op = 0; op < pending_.size(); ++op) {
+            if (pending_[op].requests == 0)
+                continue;
+            observe::bump(metrics_->requests[op], pending_[op].requests);
+            observe::bump(metrics_->bytes[op], pending_[op].bytes);
+            pending_[op] = {};
+        }
     }
     void answered(const Io& io, std::int32_t result) noexcept
     {
         // Reads and writes that succeed first: this is in the path of each of them.
         const auto op = static_cast<std::size_t>(io.op);
-        if (op > 1 || result < 0) [[unlikely]]
-            return count_rare(io, result);
-        observe::bump(metrics_->requests[op], 1);
-        observe::bump(metrics_->bytes[op], static_cast<std::uint64_t>(result));
+        if (op >= pending_.size() || result < 0) [[unlikely]]
+            return count_rare(io.op, io.nr_sectors, !io.data.empty(), result);
+        ++pending_[op].requests;
+        pending_[op].bytes += static_cast<std::uint64_t>(result);
     }
 
   protected:
     observe::QueueMetrics& metrics() noexcept { return *metrics_; }
 
   private:
-    [[gnu::noinline]] void count_rare(const Io& io, std::int32_t result) noexcept
+    struct Pending {
+        std::uint64_t requests = 0, bytes = 0;
+    };
+
+    // Not given the request itself, which then need not be in memory.
+    [[gnu::noinline]] void count_rare(uapi::IoOp op, std::uint32_t sectors, bool has_data,
+                                      std::int32_t result) noexcept
     {
         static_assert(observe::op_slot(uapi::IoOp::write) == 1);
-        const std::size_t slot = observe::op_slot(io.op);
+        const std::size_t slot = observe::op_slot(op);
         observe::bump(metrics_->requests[slot], 1);
         if (result < 0)
             observe::bump(metrics_->errors[slot], 1);
-        else if (!io.data.empty()) // of zones
+        else if (has_data) // of zones
             observe::bump(metrics_->bytes[slot], static_cast<std::uint64_t>(result));
-        else if (io.op < uapi::IoOp::zone_open)
-            observe::bump(metrics_->bytes[slot], std::uint64_t{io.nr_sectors} << uapi::sector_shift);
+        else if (op < uapi::IoOp::zone_open)
+            observe::bump(metrics_->bytes[slot], std::uint64_t{sectors} << uapi::sector_shift);
     }
 
     observe::QueueMetrics* metrics_;
     std::uint64_t batch_ = 0;
+    std::array<Pending, 2> pending_{}; // reads and writes since the last drain
 };
 
 // Counting, and the latency of each request: two looks at the clock, one of them shared by a batch.
@@ -90,16 +105,18 @@ class ErrorLog : public Unobserved {
     void answered(const Io& io, std::int32_t result) noexcept
     {
         if (result < 0) [[unlikely]]
-            say(io, result);
+            say(io.queue, io.tag, io.op, io.nr_sectors, io.start_sector, result);
     }
 
   private:
-    [[gnu::cold, gnu::noinline]] void say(const Io& io, std::int32_t result) noexcept
+    [[gnu::cold, gnu::noinline]] void say(std::uint16_t queue, std::uint16_t tag, uapi::IoOp op,
+                                          std::uint32_t sectors, std::uint64_t first,
+                                          std::int32_t result) noexcept
     {
         const char* name = ::strerrorname_np(-result);
         if (!log_->write(observe::Level::warning, "queue {}, tag {}: {} of {} sectors at {} failed: {} ({})",
-                         io.queue, io.tag, observe::op_names[observe::op_slot(io.op)], io.nr_sectors,
-                         io.start_sector, name != nullptr ? name : "unknown errno", -result))
+                         queue, tag, observe::op_names[observe::op_slot(op)], sectors, first,
+                         name != nullptr ? name : "unknown errno", -result))
             observe::bump(metrics_->dropped, 1);
     }
 

@@ -106,13 +106,16 @@ Pages::~Pages()
 
 QueueBase::QueueBase(const KernelQueueOptions& options, wire::Ring ring, wire::DescriptorMap descriptors,
                      Pages buffers)
-    : options_(options), mapped_(is_mapped(options.data_path)), buffers_(std::move(buffers)),
-      descriptors_(std::move(descriptors)), ring_(std::move(ring))
+    : options_(options), mapped_(is_mapped(options.data_path)),
+      copies_(options.data_path == DataPath::user_copy),
+      short_reads_(options.data_path == DataPath::copy || options.data_path == DataPath::get_data),
+      buffers_(std::move(buffers)), descriptors_(std::move(descriptors)), ring_(std::move(ring))
 {
     // The driver takes no address from a server that copies by itself, or not at all.
-    if (options_.data_path == DataPath::copy || options_.data_path == DataPath::get_data) {
-        command_address_ = std::bit_cast<std::uintptr_t>(buffers_.data());
-        address_step_ = 1;
+    if (short_reads_) {
+        address_step_ = options_.buffer_bytes;
+        command_address_ =
+            std::bit_cast<std::uintptr_t>(buffers_.data()) - options_.tags.first * address_step_;
     }
 }
 

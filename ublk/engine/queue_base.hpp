@@ -86,16 +86,14 @@ class QueueBase {
     bool mapped() const noexcept { return mapped_; }
     std::int32_t bring(std::uint16_t tag, std::span<std::byte> data) noexcept
     {
-        return options_.data_path == DataPath::user_copy ? copy_in(tag, data) : 0;
+        return copies_ ? copy_in(tag, data) : 0;
     }
     std::int32_t deliver(std::uint16_t tag, std::span<const std::byte> data) noexcept
     {
-        return options_.data_path == DataPath::user_copy ? copy_out(tag, data) : 0;
+        return copies_ ? copy_out(tag, data) : 0;
     }
-    bool short_reads() const noexcept
-    {
-        return options_.data_path == DataPath::copy || options_.data_path == DataPath::get_data;
-    }
+    bool copies() const noexcept { return copies_; }
+    bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept;
     bool leaves_armed() const noexcept { return leaves_armed_; }
     uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return descriptors_.read(tag); }
@@ -123,7 +121,7 @@ class QueueBase {
     // What commands give as the address of a tag's buffer; 0 where the driver takes none.
     std::uint64_t command_address(std::uint16_t tag) const noexcept
     {
-        return command_address_ + buffer_offset(tag) * address_step_;
+        return command_address_ + tag * address_step_;
     }
     // The ring has room for all that the tags can have unsent.
     io_uring_sqe* entry([[maybe_unused]] std::uint16_t tag) noexcept
@@ -138,9 +136,9 @@ class QueueBase {
     }
 
     KernelQueueOptions options_;
-    bool mapped_ = true;
+    bool mapped_ = true, copies_ = false, short_reads_ = false; // what the data path makes of them
     bool leaves_armed_ = false;
-    std::uint64_t command_address_ = 0, address_step_ = 0;
+    std::uint64_t command_address_ = 0, address_step_ = 0; // of tag 0, and from tag to tag
     Pages buffers_; // outlives the ring: the kernel may copy until the ring is gone
     wire::DescriptorMap descriptors_;
     wire::Ring ring_;

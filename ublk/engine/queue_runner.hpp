@@ -74,7 +74,7 @@ class QueueRunner {
   public:
     QueueRunner(Driver& driver, B& backend, std::uint16_t queue, Observer observer = {})
         : driver_(driver), backend_(backend), observer_(std::move(observer)), tags_(driver.depth()),
-          appended_(zoned ? driver.depth() : 0U), queue_(queue)
+          appended_(zoned ? driver.depth() : 0U), depth_(driver.depth()), queue_(queue)
     {
         if constexpr (AsyncBackend<B>)
             ios_.resize(driver.depth());
@@ -113,7 +113,7 @@ class QueueRunner {
     }
 
   private:
-    struct Tag {
+    struct alignas(16) Tag { // a power of two: found by a shift
         TagState state = TagState::idle;
         TagEvent sent = TagEvent::fetch; // the command in flight
         bool op_in_flight = false;       // a RingOp of its request is
@@ -163,7 +163,7 @@ class QueueRunner {
 
     void command_done(std::uint16_t number, std::int32_t res) noexcept
     {
-        if (number >= tags_.size() || tags_[number].state != TagState::armed) [[unlikely]]
+        if (number >= depth_ || tags_[number].state != TagState::armed) [[unlikely]]
             return stray(number, res);
         Tag& tag = tags_[number];
         if (res == uapi::io_res_ok) [[likely]]
@@ -203,7 +203,7 @@ class QueueRunner {
             return;
         if constexpr (zoned)
             appended_[number].reset();
-        if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io))
+        if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io, tag))
             return;
         if constexpr (AsyncBackend<B>) {
             Io& kept = ios_[number];
@@ -211,36 +211,46 @@ class QueueRunner {
             RingOp op;
             go_on(number, tag, kept, backend_.begin(kept, op), op);
         } else {
-            finish(io, backend_.handle(io));
+            finish(io, tag, backend_.handle(io));
         }
     }
 
     // Gives the request its buffer, and a write its payload; false if that failed, which answers the request.
-    bool bring_payload(Io& io) noexcept
+    bool bring_payload(Io& io, Tag& tag) noexcept
     {
-        if (!driver_.mapped())
+        constexpr bool looked_at = AsyncBackend<B> || !ServesUnmapped<B>;
+        if (looked_at ? !driver_.mapped() : !copies())
             return true;
         const std::span<std::byte> buffer = driver_.buffer(io.tag);
         const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
         if (length > buffer.size()) [[unlikely]] {
-            answer(io, -EIO);
+            answer(io, tag, -EIO);
             return false;
         }
         io.data = buffer.first(static_cast<std::size_t>(length));
         if (io.op == uapi::IoOp::write || (zoned && io.op == uapi::IoOp::zone_append)) {
             if (const std::int32_t res = driver_.bring(io.tag, io.data); res < 0) [[unlikely]] {
-                answer(io, commit_result(io, res));
+                answer(io, tag, commit_result(io, res));
                 return false;
             }
         }
         return true;
     }
 
+    // Whether bring() and deliver() do something; a driver need not say that.
+    bool copies() const noexcept
+    {
+        if constexpr (requires { driver_.copies(); })
+            return driver_.copies();
+        else
+            return driver_.mapped();
+    }
+
     // After a step of an asynchronous backend: its next operation, or the end of the request.
     void go_on(std::uint16_t number, Tag& tag, const Io& io, std::int32_t answer, const RingOp& op) noexcept
     {
         if (answer != op_pending)
-            return finish(io, answer);
+            return finish(io, tag, answer);
         tag.op_in_flight = true;
         ++in_flight_;
         driver_.start(number, op, io.flags);
@@ -258,26 +268,27 @@ class QueueRunner {
     }
 
     // Commits the backend's answer, once a read's payload is with the driver.
-    void finish(const Io& io, std::int32_t done) noexcept
+    void finish(const Io& io, Tag& tag, std::int32_t done) noexcept
     {
         std::int32_t result = commit_result(io, done, driver_.short_reads());
         if constexpr (zoned)
             if (io.op == uapi::IoOp::zone_append)
                 appended_[io.tag] = io.start_sector;
         const bool reads = io.op == uapi::IoOp::read || (zoned && io.op == uapi::IoOp::report_zones);
-        if (reads && result > 0 && driver_.mapped()) {
+        if (copies() && reads && result > 0) [[unlikely]] {
             const auto payload = io.data.first(static_cast<std::size_t>(result));
             if (const std::int32_t res = driver_.deliver(io.tag, payload); res < 0) [[unlikely]]
                 result = commit_result(io, res);
         }
-        answer(io, result);
+        answer(io, tag, result);
     }
 
-    void answer(const Io& io, std::int32_t result) noexcept
+    void answer(const Io& io, Tag& tag, std::int32_t result) noexcept
     {
-        end_.errors += result < 0 ? 1U : 0U;
+        if (result < 0) [[unlikely]]
+            ++end_.errors;
         observer_.answered(io, result);
-        commit(io.tag, tags_[io.tag], result);
+        commit(io.tag, tag, result);
     }
 
     void commit(std::uint16_t number, Tag& tag, std::int32_t result) noexcept
@@ -358,7 +369,7 @@ class QueueRunner {
     std::vector<Io> ios_;                                // of an asynchronous backend
     unsigned armed_ = 0;                                 // tags whose command is with the driver
     unsigned in_flight_ = 0;                             // tags whose RingOp is
-    std::uint16_t queue_;
+    std::uint16_t depth_, queue_;
     QueueEnd end_;
 };
 

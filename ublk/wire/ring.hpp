@@ -64,6 +64,14 @@ class Ring {
                         sqe128() ? 2 * sizeof(io_uring_sqe) : sizeof(io_uring_sqe));
         return entry;
     }
+    // For a ring of 64-byte entries that cannot be full: the next entry as it was left, every byte of it to
+    // be written.
+    io_uring_sqe& entry_to_write() noexcept
+    {
+        io_uring_sq& sq = ring_->sq;
+        return sq.sqes[sq.sqe_tail++ & sq.ring_mask];
+    }
+    bool full() const noexcept { return io_uring_sq_space_left(ring_.get()) == 0; }
     int submit();                              // entries taken, or -errno
     int submit_and_wait(unsigned completions); // as io_uring_enter; -errno
     // Takes one completion, entering the kernel with GETEVENTS if none is there. nullopt: none in time.
