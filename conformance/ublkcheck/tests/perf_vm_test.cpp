@@ -54,9 +54,10 @@ TEST(PerfInVm, ExactCountsOfTwoBootsAreEqualToTheDigit)
         ASSERT_EQ(of_second[i].values.size(), 2U) << of_first[i].subject;
         for (std::size_t round = 0; round < 2; ++round) {
             const double count = of_first[i].values[round];
-            if (of_first[i].metric == "instructions per I/O")
+            if (of_first[i].metric == "instructions per I/O") {
                 EXPECT_GT(count, 1000)
                     << of_first[i].subject << ": no kernel serves an I/O with fewer instructions";
+            }
             EXPECT_EQ(of_second[i].values[round], count) << of_first[i].subject << ", " << of_first[i].metric;
         }
     }
