@@ -2,7 +2,6 @@
 #include "conformance/endurance/plan.hpp"
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
-#include "conformance/ublkcheck/temporary_file.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -56,16 +55,11 @@ Expected<int> run_endurance(EnduranceOptions o)
                     fmt::format("{} kills of a server in each mode of recovery, {} devices made "
                                 "and deleted, {} by processes, from seed {}",
                                 o.plan.kills(), o.plan.lives(), o.plan.process_lives(), o.plan.seed));
-    const auto file = TemporaryFile::write("ublkcheck-endurance", endurance::to_text(o.plan));
-    if (!file)
-        return std::unexpected(file.error());
-    o.run.extras.files.emplace_back(file->path(), endurance::plan_path);
     o.run.after = [&](const std::filesystem::path&, const reports::RunResult& run) {
         show_figures(run, terminal);
     };
-    if (o.run.kernels.empty())
-        o.run.kernels = {"latest"};
-    return judge_kernels(o.run, *cases, terminal, asked);
+    return judge_kernels_with({"endurance", endurance::to_text(o.plan), endurance::plan_path}, o.run, *cases,
+                              terminal, asked);
 }
 
 } // namespace
@@ -78,10 +72,7 @@ void add_endurance_command(CLI::App& app, int& exit_code)
     o->run.program = "endurance";
     add_kernel_options(*command, o->run);
     auto* seed =
-        command->add_option("--seed", o->plan.seed, "the same moments and contents again; default: a new one")
-            ->check([](const std::string& text) {
-                return text.starts_with('-') ? fmt::format("{} is below 0, and no seed is", text) : "";
-            });
+        add_seed_option(*command, o->plan.seed, "the same moments and contents again; default: a new one");
     command
         ->add_option("--cycles", o->plan.cycles,
                      fmt::format("of each case, and a fifth of it where they are of processes; default: {} "

@@ -1,5 +1,7 @@
 #include "conformance/ublkcheck/judge_kernels.hpp"
 
+#include "conformance/ublkcheck/temporary_file.hpp"
+
 #include "reports/html.hpp"
 #include "reports/results_json.hpp"
 
@@ -99,6 +101,13 @@ void add_kernel_options(CLI::App& command, RunOptions& options)
     command.add_flag("--timings", options.timings, "print what the run spent its time on");
 }
 
+CLI::Option* add_seed_option(CLI::App& command, std::uint64_t& seed, const std::string& description)
+{
+    return command.add_option("--seed", seed, description)->check([](const std::string& text) {
+        return text.starts_with('-') ? fmt::format("{} is below 0, and no seed is", text) : "";
+    });
+}
+
 std::string command_line()
 {
     std::ifstream file("/proc/self/cmdline");
@@ -179,6 +188,19 @@ Expected<int> judge_kernels(const RunOptions& options, const std::vector<const C
     if (interrupted && several.index.size() < specs->size())
         return reports::exit_unexpected; // cut off: kernels are left
     return several.not_judged && code != reports::exit_unexpected ? *several.not_judged : code;
+}
+
+Expected<int> judge_kernels_with(const GuestText& text, RunOptions options,
+                                 const std::vector<const Case*>& plan, reports::Terminal& terminal,
+                                 std::chrono::steady_clock::time_point asked)
+{
+    const auto file = TemporaryFile::write("ublkcheck-" + text.name, text.text);
+    if (!file)
+        return std::unexpected(file.error());
+    options.extras.files.emplace_back(file->path(), text.path);
+    if (options.kernels.empty())
+        options.kernels = {"latest"};
+    return judge_kernels(options, plan, terminal, asked);
 }
 
 int conclude(std::string_view command, const Expected<int>& code)

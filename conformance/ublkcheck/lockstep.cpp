@@ -3,7 +3,6 @@
 #include "conformance/lockstep/shares.hpp"
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
-#include "conformance/ublkcheck/temporary_file.hpp"
 #include "reports/rundir.hpp"
 
 #include <CLI/CLI.hpp>
@@ -117,16 +116,11 @@ Expected<int> run_lockstep(LockstepOptions o)
     terminal.status("lockstep", o.scenario.empty()
                                     ? fmt::format("{} steps from seed {}", o.steps, o.plan.seed)
                                     : fmt::format("{} steps of {}", o.plan.scenario.size(), o.scenario));
-    const auto file = TemporaryFile::write("ublkcheck-lockstep", lockstep::to_text(o.plan));
-    if (!file)
-        return std::unexpected(file.error());
-    o.run.extras.files.emplace_back(file->path(), lockstep::plan_path);
     o.run.after = [&](const fs::path& folder, const reports::RunResult& run) {
         write_scenarios(folder, run, terminal);
     };
-    if (o.run.kernels.empty())
-        o.run.kernels = {"latest"};
-    return judge_kernels(o.run, *cases, terminal, asked);
+    return judge_kernels_with({"lockstep", lockstep::to_text(o.plan), std::string(lockstep::plan_path)},
+                              o.run, *cases, terminal, asked);
 }
 
 } // namespace
@@ -137,7 +131,7 @@ void add_lockstep_command(CLI::App& app, int& exit_code)
     auto* command = app.add_subcommand("lockstep", "random sequences on a driver and on its model at once");
     o->run.program = "lockstep";
     add_kernel_options(*command, o->run);
-    auto* seed = command->add_option("--seed", o->plan.seed, "the same sequences again; default: a new one");
+    auto* seed = add_seed_option(*command, o->plan.seed, "the same sequences again; default: a new one");
     command->add_option("--steps", o->steps, "commands to send, in all")
         ->check(CLI::Range(1U, 10'000'000U))
         ->capture_default_str();

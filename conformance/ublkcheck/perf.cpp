@@ -4,6 +4,7 @@
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/exact_run.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
+#include "conformance/ublkcheck/temporary_file.hpp"
 #include "perf/counts.hpp"
 #include "perf/table.hpp"
 #include "reports/results_json.hpp"
@@ -20,39 +21,7 @@ namespace conformance {
 
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-// Plans wait here until the guest's images hold them.
-class PlanFiles {
-  public:
-    PlanFiles()
-    {
-        std::string pattern = (fs::temp_directory_path() / "ublkcheck-perf-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) != nullptr)
-            folder_ = pattern;
-    }
-    ~PlanFiles()
-    {
-        std::error_code ec;
-        if (!folder_.empty())
-            fs::remove_all(folder_, ec);
-    }
-    PlanFiles(const PlanFiles&) = delete;
-    PlanFiles& operator=(const PlanFiles&) = delete;
-
-    Expected<fs::path> add(const perf::Plan& plan)
-    {
-        const auto file = folder_ / fmt::format("plan{}.json", ++count_);
-        if (auto written = reports::write_whole(file, perf::to_json(plan)); !written)
-            return failed(reports::exit_no_run, written.error());
-        return file;
-    }
-
-  private:
-    fs::path folder_;
-    int count_ = 0;
-};
 
 std::vector<std::string> modules_of(const perf::Plan& plan)
 {
@@ -68,15 +37,17 @@ std::vector<std::string> modules_of(const perf::Plan& plan)
     return modules;
 }
 
-Expected<GuestExtras> extras_of(const PerfPass& pass, PlanFiles& files)
+// The plan waits in `files` until the guest's image holds it.
+Expected<GuestExtras> extras_of(const PerfPass& pass, std::vector<TemporaryFile>& files)
 {
-    const auto file = files.add(pass.plan);
+    auto file = TemporaryFile::write("ublkcheck-perf", perf::to_json(pass.plan));
     if (!file)
         return std::unexpected(file.error());
+    files.push_back(std::move(*file));
     auto programs = pass.programs;
     programs.push_back(program_directory() / "ublkcheck-load");
     return GuestExtras{.programs = programs,
-                       .files = {{*file, std::string(perf::plan_file)}},
+                       .files = {{files.back().path(), std::string(perf::plan_file)}},
                        .modules = modules_of(pass.plan)};
 }
 
@@ -158,7 +129,7 @@ Expected<reports::RunResult> measure(const PerfOptions& options, std::vector<Per
     const auto kernel = fetch_kernel(run_options, terminal);
     if (!kernel)
         return std::unexpected(kernel.error());
-    PlanFiles files;
+    std::vector<TemporaryFile> files;
     std::vector<GuestExtras> extras;
     for (const auto& pass : passes) {
         auto more = extras_of(pass, files);

@@ -3,7 +3,6 @@
 #include "conformance/ublkcheck/carry.hpp"
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
-#include "conformance/ublkcheck/temporary_file.hpp"
 #include "vm/initramfs.hpp"
 
 #include <CLI/CLI.hpp>
@@ -131,13 +130,8 @@ Expected<int> judge_server(ServerOptions o)
         return std::unexpected(packed.error());
     if (auto there = o.no_data ? Expected<void>{} : check_fio(*plan); !there)
         return std::unexpected(there.error());
-    const auto file = TemporaryFile::write("ublkcheck-server", encode_profile(o.profile));
-    if (!file)
-        return std::unexpected(file.error());
-    o.run.extras.files.emplace_back(file->path(), profile_path);
-    if (o.run.kernels.empty())
-        o.run.kernels = {"latest"};
-    return judge_kernels(o.run, *plan, terminal, asked);
+    return judge_kernels_with({"server", encode_profile(o.profile), profile_path}, o.run, *plan, terminal,
+                              asked);
 }
 
 } // namespace

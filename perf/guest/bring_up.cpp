@@ -7,7 +7,9 @@
 #include "perf/guest/device.hpp"
 #include "perf/guest/plan.hpp"
 
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>

@@ -34,6 +34,7 @@ TEST_F(CommandLine, ValuesOutOfRangeAreUsageErrors)
         {"--cycles", "0"}, {"--cycles", "many"}, {"--seed", "-1"}, {"--case", "UBLK-*"}};
     for (const auto& [option, value] : cycles)
         expect_refused({"endurance", option, value}, 2, value);
+    expect_refused({"lockstep", "--seed", "-1"}, 2, "-1");
 }
 
 TEST_F(CommandLine, KernelsThatAreNoneAreNamed)
