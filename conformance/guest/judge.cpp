@@ -48,7 +48,10 @@ std::optional<Judged> judge_surroundings(const Case& c, const Observation& seen)
                       "kernel log: " + oops->text + sentence(seen.record)};
     if (seen.timed_out) {
         const auto what = seen.unkillable ? "it cannot be killed, it hangs in the kernel" : "killed";
-        return Judged{Verdict::hang, fmt::format("the case ends within {} s", seen.limit.count() / 1000),
+        const bool early = seen.record && seen.duration < seen.limit;
+        return Judged{Verdict::hang,
+                      early ? "a case that has failed ends soon after"
+                            : fmt::format("the case ends within {} s", seen.limit.count() / 1000),
                       fmt::format("still running, {}: {}{}", what, seen.stuck, sentence(seen.record))};
     }
     if (seen.unkillable)

@@ -90,6 +90,19 @@ TEST(Judge, TheTimeLimitIsAHangAndSaysWhere)
     EXPECT_NE(result.observed.find("state D in io_schedule"), std::string::npos);
     seen.unkillable = true;
     EXPECT_NE(judge(a_case(), seen).observed.find("hangs in the kernel"), std::string::npos);
+    EXPECT_EQ(judge(a_case(), seen).expected, "the case ends within 20 s");
+}
+
+TEST(Judge, ACaseThatHangsAfterItsFailureIsAHangThatNamesTheFailure)
+{
+    auto seen = ended(failed(), 1);
+    seen.timed_out = true;
+    seen.limit = 20s;
+    seen.duration = 12s;
+    const auto result = judge(a_case(), seen);
+    EXPECT_EQ(result.verdict, Verdict::hang);
+    EXPECT_EQ(result.expected, "a case that has failed ends soon after");
+    EXPECT_NE(result.observed.find("-EINVAL"), std::string::npos);
 }
 
 TEST(Judge, AReportThatCannotExitIsAHang)

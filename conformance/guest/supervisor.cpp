@@ -26,6 +26,7 @@ using ublk::wire::Fd;
 using namespace std::chrono_literals;
 
 constexpr Millis after_kill = 3s;    // a killed process that is not gone by then hangs in the kernel
+constexpr Millis after_fail = 20s;   // and one that has failed, in what it puts away
 constexpr Millis log_settles = 40ms; // what the case caused in a work queue is logged by then
 
 struct Pipe {
@@ -112,10 +113,14 @@ class Watch {
     // Collects until the process has ended or the time is over; true: ended.
     bool until_end(Clock::time_point end, KernelLog& log)
     {
-        for (;;) {
+        for (bool reported = false;;) {
             drain(log);
             if (reap())
                 return true;
+            if (!reported && !record_text_.empty()) {
+                reported = true;
+                end = std::min(end, Clock::now() + after_fail);
+            }
             const auto left = std::chrono::duration_cast<Millis>(end - Clock::now());
             if (left <= 0ms)
                 return false;

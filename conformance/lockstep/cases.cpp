@@ -16,7 +16,6 @@ namespace model = ublk::model;
 namespace {
 
 constexpr unsigned shortest_sequence = 20, sequence_spread = 30;
-constexpr unsigned most_shrinking = 250; // replays
 
 Plan read_plan()
 {
@@ -30,6 +29,7 @@ Plan read_plan()
     return *std::move(plan);
 }
 
+// For the host, which keeps the last that it hears of.
 void print(std::string_view heading, const Scenario& scenario)
 {
     fmt::print("{}, {} steps:\n", heading, scenario.size());
@@ -50,39 +50,44 @@ bool is_clean()
     return true;
 }
 
-[[noreturn]] void tell(Scenario scenario, Divergence divergence, const model::KernelTraits& kernel)
+[[noreturn]] void tell(Played shortest, const Rules& rules)
 {
-    print(fmt::format("expected {}, got {}", divergence.expected, divergence.observed), scenario);
+    constexpr Millis limit = 3s; // a kernel that is slower makes the shortest sequence a little longer
+    print(fmt::format("{} so far", shortest_heading), shortest.done);
+    bool stuck = false;
     const auto diverges = [&](const Scenario& candidate) {
-        if (!is_clean())
+        stuck = stuck || !is_clean();
+        if (stuck)
             return false;
-        auto again = replay(candidate, kernel);
-        if (again)
-            divergence = *again;
-        return again.has_value();
+        auto again = replay(candidate, rules, limit);
+        const bool differs = again.divergence.has_value();
+        if (differs)
+            shortest = std::move(again);
+        return differs;
     };
-    const auto shortest = shrink(scenario, diverges, most_shrinking);
-    print(shortest_heading, shortest);
-    fail(divergence.expected, divergence.observed);
+    shrink(shortest.done, diverges, shrink_limit);
+    print(shortest_heading, shortest.done);
+    fail(shortest.divergence->expected, shortest.divergence->observed);
 }
 
-void run_scenario(const Scenario& scenario, const model::KernelTraits& kernel)
+void run_scenario(const Scenario& scenario, const Rules& rules)
 {
-    if (const auto divergence = replay(scenario, kernel)) {
-        print(shortest_heading, scenario);
-        fail(divergence->expected, divergence->observed);
+    const auto played = replay(scenario, rules);
+    if (played.divergence) {
+        print(shortest_heading, played.done);
+        fail(played.divergence->expected, played.divergence->observed);
     }
     count_check();
 }
 
 // One sequence from a clean state to a clean state, or to where the two differ.
-std::pair<Scenario, std::optional<Divergence>> play(const model::KernelTraits& kernel, const Chance& chance)
+Played play(const Rules& rules, const Chance& chance)
 {
-    Duel duel(kernel);
+    Duel duel(rules);
     const auto length = shortest_sequence + chance(sequence_spread);
     try {
         for (unsigned i = 0; i < length && !duel.divergence(); ++i)
-            duel.go(choose(duel.state(), kernel, chance));
+            duel.go(choose(duel.state(), rules.kernel, chance));
         duel.end();
     } catch (const CaseFailed&) { // something that is not the driver's: a process that does not answer
         print(shortest_heading, duel.done());
@@ -94,17 +99,19 @@ std::pair<Scenario, std::optional<Divergence>> play(const model::KernelTraits& k
 void run_share(unsigned share)
 {
     const auto plan = read_plan();
-    const auto kernel = model::traits_of(kernel_version());
-    expect_eq(kernel.features.raw(), kernel_features().raw(), "the features that GET_FEATURES tells");
+    const auto rules = rules_for(kernel_version(), plan.planted);
+    if (!rules)
+        fail("a rule that can be planted", plan.planted);
+    expect_eq(rules->kernel.features.raw(), kernel_features().raw(), "the features that GET_FEATURES tells");
     if (!plan.scenario.empty())
-        return run_scenario(plan.scenario, kernel);
+        return run_scenario(plan.scenario, *rules);
     SeededChance seeds(plan.seed * shares + share);
     for (unsigned steps = 0; steps < plan.steps;) {
         SeededChance chance((std::uint64_t{seeds(~0U)} << 32) | seeds(~0U));
-        const auto [done, divergence] = play(kernel, chance);
-        steps += static_cast<unsigned>(done.size());
-        if (divergence)
-            tell(done, *divergence, kernel);
+        auto played = play(*rules, chance);
+        steps += static_cast<unsigned>(played.done.size());
+        if (played.divergence)
+            tell(std::move(played), *rules);
         count_check();
     }
 }

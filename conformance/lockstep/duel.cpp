@@ -1,5 +1,6 @@
 #include "conformance/lockstep/duel.hpp"
 
+#include "conformance/lockstep/generate.hpp"
 #include "ublk/uapi/names.hpp"
 
 #include <algorithm>
@@ -56,7 +57,7 @@ void Duel::expect(const model::Expected& expected, Token own)
 
 void Duel::go(const Command& command)
 {
-    if (divergence_ || model::obstacle(state_, command, kernel_))
+    if (divergence_ || model::obstacle(state_, command, rules_.kernel))
         return;
     listen();
     if (divergence_)
@@ -64,7 +65,7 @@ void Duel::go(const Command& command)
     const Token token = ++last_;
     const auto* device = model::find(state_, command.dev);
     const auto before = device != nullptr ? std::optional(*device) : std::nullopt;
-    auto outcome = model::step(state_, command, {kernel_, token});
+    auto outcome = rules_.step(state_, command, {rules_.kernel, token});
     done_.push_back(command);
     sent_[token] = command;
     added_ = outcome.state.devices.size() > state_.devices.size();
@@ -93,19 +94,19 @@ void Duel::listen()
 
 void Duel::settle()
 {
-    const auto end = steady_clock::now() + patience;
+    const auto end = steady_clock::now() + limit_;
     for (;;) {
         listen();
-        const auto due = model::due(state_, kernel_);
+        const auto due = model::due(state_, rules_.kernel);
         if (divergence_ || (expected_.empty() && due.empty()))
             return;
         if (steady_clock::now() >= end) {
             if (!expected_.empty())
                 return differ(fmt::format("{} comes back with {}", name(expected_.begin()->first),
                                           to_string(expected_.begin()->second)),
-                              fmt::format("it is still out after {} s", patience.count() / 1000));
+                              fmt::format("it is still out after {} s", limit_.count() / 1000));
             return differ(fmt::format("the server gets {}", name(due.front())),
-                          fmt::format("it has not after {} s", patience.count() / 1000));
+                          fmt::format("it has not after {} s", limit_.count() / 1000));
         }
         ::usleep(300);
     }
@@ -179,7 +180,7 @@ bool Duel::take_delivery(const Answered& answered)
                 return true;
             }
             deliver.value = held->app;
-            if (const auto why = model::obstacle(state_, deliver, kernel_)) {
+            if (const auto why = model::obstacle(state_, deliver, rules_.kernel)) {
                 differ(fmt::format("{} is not delivered to tag {} of queue {}: {}", name(held->app),
                                    deliver.tag, q, *why),
                        "it was");
@@ -192,7 +193,7 @@ bool Duel::take_delivery(const Answered& answered)
                                    request.done),
                        fmt::format("a {} of {} bytes from byte {}", held->write ? "write" : "read",
                                    held->bytes, held->done_bytes));
-            auto outcome = model::step(state_, deliver, {kernel_, ++last_});
+            auto outcome = rules_.step(state_, deliver, {rules_.kernel, ++last_});
             state_ = std::move(outcome.state);
             expect(outcome.expected, last_);
             observe(answered);
@@ -241,13 +242,13 @@ void Duel::check_death(std::uint32_t dev)
         const bool adding_waits = std::ranges::any_of(state_.waiting, [](const model::Waiting& w) {
             return w.command.verb == Verb::del || w.command.verb == Verb::del_async;
         });
-        if (!adding_waits && !eventually([&] { return subject_.is_free(dev); }))
+        if (!adding_waits && !eventually([&] { return subject_.is_free(dev); }, limit_))
             differ("the device is gone", "it is not");
         return;
     }
     const auto wanted = static_cast<std::uint16_t>(device->state);
     DevInfo info;
-    if (!eventually([&] { return (info = subject_.info_now(dev)).state == wanted; }))
+    if (!eventually([&] { return (info = subject_.info_now(dev)).state == wanted; }, limit_))
         differ(fmt::format("the device becomes {}", ublk::uapi::to_string(device->state)), view_text(info));
 }
 
@@ -264,25 +265,25 @@ void Duel::end()
     listen();
 }
 
-std::optional<Divergence> replay(const Scenario& scenario, const model::KernelTraits& kernel)
+Played replay(const Scenario& scenario, const Rules& rules, Millis limit)
 {
-    Duel duel(kernel);
+    Duel duel(rules, limit);
     for (const auto& command : scenario)
         duel.go(command);
     duel.end();
-    return duel.divergence();
+    return {duel.done(), duel.divergence()};
 }
 
-Scenario shrink(Scenario scenario, const std::function<bool(const Scenario&)>& diverges, unsigned tries)
+Scenario shrink(Scenario scenario, const std::function<bool(const Scenario&)>& diverges, Millis time)
 {
+    const auto end = steady_clock::now() + time;
     for (std::size_t chunk = scenario.size() / 2; chunk > 0;) {
         bool shorter = false;
-        for (std::size_t at = scenario.size(); at >= chunk && tries > 0;) {
+        for (std::size_t at = scenario.size(); at >= chunk && steady_clock::now() < end;) {
             at -= chunk;
             Scenario candidate = scenario;
             candidate.erase(candidate.begin() + static_cast<std::ptrdiff_t>(at),
                             candidate.begin() + static_cast<std::ptrdiff_t>(at + chunk));
-            --tries;
             if (!diverges(candidate))
                 continue;
             scenario = std::move(candidate);

@@ -1,7 +1,7 @@
 // The driver and its model, step by step beside each other, until they differ.
 #pragma once
 
-#include "conformance/lockstep/generate.hpp"
+#include "conformance/lockstep/rules.hpp"
 #include "conformance/lockstep/scenario.hpp"
 #include "conformance/lockstep/subject.hpp"
 
@@ -18,7 +18,8 @@ struct Divergence {
 
 class Duel {
   public:
-    explicit Duel(const ublk::model::KernelTraits& kernel) : kernel_(kernel) {}
+    // `limit`: for what must happen.
+    explicit Duel(const Rules& rules, Millis limit = patience) : rules_(rules), limit_(limit) {}
 
     // Sends a command to both, and waits for what has to follow. Nothing is sent after a divergence, and
     // nothing that is not applicable.
@@ -43,7 +44,8 @@ class Duel {
     std::string name(Token token) const;
     void expect(const ublk::model::Expected& expected, Token own);
 
-    const ublk::model::KernelTraits& kernel_;
+    const Rules& rules_;
+    Millis limit_;
     ublk::model::State state_;
     Subject subject_;
     Token last_ = 0;
@@ -55,10 +57,14 @@ class Duel {
     std::optional<Divergence> divergence_;
 };
 
-// The first divergence of a whole sequence, everything deleted at its end.
-std::optional<Divergence> replay(const Scenario& scenario, const ublk::model::KernelTraits& kernel);
+// A whole sequence, everything deleted at its end: what was sent, and the first divergence.
+struct Played {
+    Scenario done;
+    std::optional<Divergence> divergence;
+};
+Played replay(const Scenario& scenario, const Rules& rules, Millis limit = patience);
 
-// A shorter sequence that still diverges: each is tried by `diverges`, at most `tries` times.
-Scenario shrink(Scenario scenario, const std::function<bool(const Scenario&)>& diverges, unsigned tries);
+// A shorter sequence that still diverges: each is tried by `diverges`, for as long as there is `time`.
+Scenario shrink(Scenario scenario, const std::function<bool(const Scenario&)>& diverges, Millis time);
 
 } // namespace conformance::lockstep

@@ -109,6 +109,13 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Cha
         ways.push_back(here);
         ways.back().verb = verb;
     };
+    if (device.deleted || device.stopping) { // what is left is to let go
+        if (device.server != 0)
+            add(Verb::kill);
+        if (device.block_opens != 0)
+            add(Verb::close_block);
+        return ways;
+    }
     if (!device.has_params && device.state == DevState::dead) {
         add(Verb::set_params);
         ways.back().value = usual_sectors * (1 + chance(2));

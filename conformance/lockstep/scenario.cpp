@@ -24,8 +24,13 @@ bool read_setting(std::string_view line, std::string_view name, T& value)
     if (!line.starts_with(name) || line.size() <= name.size() || line[name.size()] != ' ')
         return false;
     line.remove_prefix(name.size() + 1);
-    const auto [end, err] = std::from_chars(line.data(), line.data() + line.size(), value);
-    return err == std::errc{} && end == line.data() + line.size();
+    if constexpr (std::is_same_v<T, std::string>) {
+        value = line;
+        return true;
+    } else {
+        const auto [end, err] = std::from_chars(line.data(), line.data() + line.size(), value);
+        return err == std::errc{} && end == line.data() + line.size();
+    }
 }
 
 } // namespace
@@ -40,7 +45,9 @@ std::string to_text(std::span<const ublk::model::Command> commands)
 
 std::string to_text(const Plan& plan)
 {
-    return fmt::format("seed {}\nsteps {}\n{}", plan.seed, plan.steps, to_text(plan.scenario));
+    return fmt::format("seed {}\nsteps {}\n{}{}", plan.seed, plan.steps,
+                       plan.planted.empty() ? "" : fmt::format("planted {}\n", plan.planted),
+                       to_text(plan.scenario));
 }
 
 std::expected<Plan, std::string> parse_plan(std::string_view text)
@@ -51,7 +58,8 @@ std::expected<Plan, std::string> parse_plan(std::string_view text)
     for (std::string whole; std::getline(stream, whole);) {
         ++number;
         const auto line = trimmed(whole);
-        if (line.empty() || read_setting(line, "seed", plan.seed) || read_setting(line, "steps", plan.steps))
+        if (line.empty() || read_setting(line, "seed", plan.seed) ||
+            read_setting(line, "steps", plan.steps) || read_setting(line, "planted", plan.planted))
             continue;
         const auto command = ublk::model::parse_command(line);
         if (!command)

@@ -21,8 +21,9 @@ std::expected<Scenario, std::string> parse_scenario(std::string_view text);
 inline constexpr std::string_view plan_path = "/etc/ublkcheck/lockstep";
 struct Plan {
     std::uint64_t seed = 1;
-    unsigned steps = 0;  // of each case; 0: the scenario is what is done
-    Scenario scenario{}; // done by the first case
+    unsigned steps = 0;    // of each case; 0: the scenario is what is done
+    std::string planted{}; // rules.hpp
+    Scenario scenario{};   // done by the first case
     bool operator==(const Plan&) const = default;
 };
 std::string to_text(const Plan& plan);

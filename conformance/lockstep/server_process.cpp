@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -108,14 +109,17 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     // Of the parent's descriptors none may stay: they would keep disks and devices open.
     for (int fd = 3; fd < 1024; ++fd) {
-        if (std::ranges::find(sockets, fd) == sockets.end())
+        if (std::ranges::find(sockets, fd) == sockets.end() &&
+            std::ranges::find(events_, fd, &Fd::get) == events_.end())
             ::close(fd);
     }
     drop_sys_admin();
     Shared shared(device_);
-    const auto task = [&shared](int socket) {
+    const auto task = [&shared](int socket, int event) {
         auto opened = wire::Ring::open({.entries = 64, .sqe128 = false});
         auto ring = opened ? std::optional(std::move(*opened)) : std::nullopt;
+        if (ring && io_uring_register_eventfd(&ring->raw(), event) != 0)
+            ring.reset();
         Order order;
         while (ring && receive(socket, order)) {
             Report report;
@@ -139,7 +143,7 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
     };
     std::array<std::thread, tasks> threads;
     for (unsigned t = 0; t < tasks; ++t)
-        threads[t] = std::thread(task, sockets[t]);
+        threads[t] = std::thread(task, sockets[t], events_[t].get());
     for (auto& thread : threads)
         thread.join();
     for (;;)
@@ -155,6 +159,7 @@ ServerProcess::ServerProcess(const DevInfo& device) : device_(device)
             fail("sockets for a server", errno_text(errno));
         sockets_[t] = Fd(pair[0]);
         theirs[t] = pair[1];
+        events_[t] = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     }
     pid_ = ::fork();
     if (pid_ < 0)
@@ -202,7 +207,8 @@ long ServerProcess::send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer
 std::vector<Completion> ServerProcess::completions()
 {
     for (unsigned t = 0; t < tasks; ++t) {
-        if (!ended_[t])
+        eventfd_t count = 0;
+        if (!ended_[t] && ::eventfd_read(events_[t].get(), &count) == 0)
             tell(t, {});
     }
     return std::exchange(early_, {});

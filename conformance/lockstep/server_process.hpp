@@ -42,6 +42,7 @@ class ServerProcess {
     DevInfo device_;
     pid_t pid_ = -1;
     std::array<Fd, tasks> sockets_;
+    std::array<Fd, tasks> events_; // of each task's ring: readable if there is a completion
     std::array<bool, tasks> ended_{};
     std::vector<Completion> early_; // that came with another answer
 };

@@ -8,9 +8,11 @@
 
 namespace conformance::lockstep {
 
-inline constexpr unsigned shares = 100;               // at most; each is a case
-inline constexpr unsigned steps_of_a_share = 500;     // of a run that is not longer than shares * this
-inline constexpr std::chrono::minutes share_limit{4}; // for that many steps, on a busy machine
+inline constexpr unsigned shares = 100;           // at most; each is a case
+inline constexpr unsigned steps_of_a_share = 500; // of a run that is not longer than shares * this
+inline constexpr std::chrono::minutes share_limit{
+    3}; // for that many steps, on a busy machine, and for shrinking
+inline constexpr std::chrono::seconds shrink_limit{60};
 
 inline std::string share_id(unsigned share)
 {

@@ -81,7 +81,9 @@ bool sleeps(pid_t tid)
     return tid != 0 && name_end != std::string::npos && line.substr(name_end + 2, 1) == "D";
 }
 
-long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t sector)
+// `moves` becomes the thread's id once the disk is open.
+long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t sector,
+               std::atomic<pid_t>& moves)
 {
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
@@ -93,6 +95,7 @@ long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t 
     constexpr auto bytes = static_cast<std::size_t>(model::request_bytes);
     const std::unique_ptr<void, decltype(&std::free)> page(std::aligned_alloc(bytes, bytes), &std::free);
     const auto offset = static_cast<off_t>(sector * uapi::sector_size);
+    moves.store(static_cast<pid_t>(::syscall(SYS_gettid)));
     return sys(write ? ::pwrite(fd->get(), page.get(), bytes, offset)
                      : ::pread(fd->get(), page.get(), bytes, offset));
 }
@@ -102,7 +105,10 @@ long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t 
 // ADD_DEV of a zoned device without USER_COPY takes the id, finds that it may not be, and gives the id back.
 bool is_free_id(Driver& driver, std::uint32_t dev)
 {
-    return driver.add({.dev_id = dev, .flags = Feature::zoned}) == -EINVAL;
+    static DevInfo info; // whose address a command has that a stuck kernel never answers
+    info = to_info({.dev_id = dev, .flags = Feature::zoned});
+    const CtrlCmd cmd{.dev_id = dev, .len = sizeof(info), .addr = address(&info)};
+    return driver.begin(CtrlNr::add_dev, cmd).wait(1s) == -EINVAL;
 }
 
 Subject::~Subject()
@@ -224,19 +230,16 @@ void Subject::start_app(const Command& command, Token token)
     const auto cpu = queue_cpus(device, command.queue).front();
     const auto sector = page_distance * sectors_.size();
     sectors_[token] = sector;
-    const auto tid = std::make_shared<std::atomic<pid_t>>(0);
-    const auto& app =
-        apps_
-            .insert({token,
-                     App([tid, path = device.block_path(), cpu, write = command.verb == Verb::write, sector] {
-                         tid->store(static_cast<pid_t>(::syscall(SYS_gettid)));
-                         return move_page(path, cpu, write, sector);
-                     })})
-            .first->second;
-    for (int asleep = 0; asleep < 3 && !app.done(); ++asleep) { // opening sleeps as well, but not for long
-        eventually([&] { return app.done() || sleeps(tid->load()); }, 1s);
+    const auto moves = std::make_shared<std::atomic<pid_t>>(0);
+    App app([moves, path = device.block_path(), cpu, write = command.verb == Verb::write, sector] {
+        return move_page(path, cpu, write, sector, *moves);
+    });
+    const auto end = std::chrono::steady_clock::now() + 1s;
+    for (int asleep = 0; asleep < 2 && !app.done() && std::chrono::steady_clock::now() < end;) {
+        asleep = sleeps(moves->load()) ? asleep + 1 : 0;
         ::usleep(200);
     }
+    apps_.insert({token, std::move(app)});
 }
 
 void Subject::interrupt(std::uint32_t dev)

@@ -1,4 +1,5 @@
 // `ublkcheck lockstep`: random sequences on a kernel's driver and on the model at once.
+#include "conformance/lockstep/rules.hpp"
 #include "conformance/lockstep/scenario.hpp"
 #include "conformance/lockstep/shares.hpp"
 #include "conformance/ublkcheck/commands.hpp"
@@ -62,7 +63,7 @@ void share_out(LockstepOptions& o)
         o.run.plan.cases.push_back(lockstep::share_id(share));
 }
 
-// The shortest sequence that a case has printed.
+// The last sequence that a case has printed, which is the shortest.
 std::string sequence_of(const reports::CaseResult& result)
 {
     std::string text;
@@ -70,7 +71,7 @@ std::string sequence_of(const reports::CaseResult& result)
     const auto mark = fmt::format("case: {}", lockstep::scenario_mark);
     for (const auto& line : result.log) {
         if (line.starts_with(fmt::format("case: {}", lockstep::shortest_heading)))
-            listening = true;
+            listening = true, text.clear();
         else if (listening && line.starts_with(mark))
             text += line.substr(mark.size()) + "\n";
     }
@@ -103,6 +104,10 @@ Expected<int> run_lockstep(LockstepOptions o)
     if (!o.scenario.empty())
         if (auto read = read_scenario(o); !read)
             return std::unexpected(read.error());
+    if (!lockstep::rules_for(ublk::model::reference_version, o.plan.planted))
+        return failed(
+            reports::exit_usage,
+            fmt::format("--planted {}: no rule and no trait of the model has that name", o.plan.planted));
     if (!o.seed_given)
         o.plan.seed = std::random_device{}();
     share_out(o);
@@ -113,6 +118,8 @@ Expected<int> run_lockstep(LockstepOptions o)
     o.run.arguments = o.scenario.empty() ? std::vector<std::string>{"--seed", std::to_string(o.plan.seed),
                                                                     "--steps", std::to_string(o.steps)}
                                          : std::vector<std::string>{"--scenario", o.scenario};
+    if (!o.plan.planted.empty())
+        o.run.arguments.insert(o.run.arguments.end(), {"--planted", o.plan.planted});
     terminal.status("lockstep", o.scenario.empty()
                                     ? fmt::format("{} steps from seed {}", o.steps, o.plan.seed)
                                     : fmt::format("{} steps of {}", o.plan.scenario.size(), o.scenario));
@@ -138,6 +145,7 @@ void add_lockstep_command(CLI::App& app, int& exit_code)
     command->add_option("--scenario", o->scenario, "send the commands of this file instead");
     command->add_option("--case", o->run.plan.cases, "only these shares of the steps: LOCKSTEP-003")
         ->take_all();
+    command->add_option("--planted", o->plan.planted)->group(""); // the proof that a wrong rule is found
     command->callback([o, seed, &exit_code] {
         o->seed_given = seed->count() != 0;
         o->run.command = command_line();

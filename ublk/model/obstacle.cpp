@@ -85,6 +85,9 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
         return "START_DEV beside a STOP_DEV that waits";
     if (command.verb == Verb::set_params && starting)
         return "START_DEV would take some parameters from before and some from after: UBLK-START-004";
+    // It waits for the lock, which STOP_DEV has until the server has answered, and no signal ends that.
+    if (command.verb == Verb::fetch && is_stopping(state, device))
+        return "FETCH beside a STOP_DEV that waits hangs the task that is to answer: UBLK-RING-007";
     if (kernel.resize_oopses && command.verb == Verb::update_size && !device.disk)
         return "this kernel crashes on UPDATE_SIZE without a disk: UBLK-SIZE-002";
     const bool touches_tags = !is_control(command.verb) || starts(command);

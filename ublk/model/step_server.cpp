@@ -234,8 +234,9 @@ void Stepper::release(Device& device)
             request.parked = true;
             device.requests.push_back(request);
         } else {
-            // One that waits for a tag gets it once the device fails what comes.
-            complete(request.app, stays && !queues && !request.delivered ? -EREMOTEIO : -EIO);
+            // One that waits for a tag gets it from one that is failed, beside the device's change of state.
+            const bool either = stays && !queues && !request.delivered;
+            complete(request.app, either ? Answer{-EREMOTEIO, -EIO} : Answer{-EIO});
         }
     }
     device.server = 0;

@@ -1,4 +1,5 @@
 // Scenario files: what is read is what was written, wrong lines are named, and those checked in can be read.
+#include "conformance/lockstep/rules.hpp"
 #include "conformance/lockstep/scenario.hpp"
 
 #include <filesystem>
@@ -20,6 +21,24 @@ TEST(Scenario, IsReadBackFromItsText)
     EXPECT_EQ(plan->steps, 30U);
     EXPECT_EQ(plan->scenario.size(), 2U);
     EXPECT_EQ(parse_plan(to_text(*plan)), *plan);
+    const auto planted = parse_plan("planted start-early\n");
+    ASSERT_TRUE(planted.has_value()) << planted.error();
+    EXPECT_EQ(planted->planted, "start-early");
+    EXPECT_EQ(parse_plan(to_text(*planted)), *planted);
+}
+
+TEST(Rules, ArePlantedByTheirNames)
+{
+    const auto version = ublk::model::reference_version;
+    for (const auto& rule : planted_rules()) {
+        const auto rules = rules_for(version, rule.name);
+        ASSERT_TRUE(rules.has_value()) << rule.name;
+        EXPECT_EQ(rules->step, rule.step);
+    }
+    EXPECT_TRUE(rules_for(version, "no_stopping")->kernel.no_stopping);
+    EXPECT_FALSE(rules_for({7, 2, 6}, "no_stopping")->kernel.no_stopping);
+    EXPECT_EQ(rules_for(version, "")->step, &ublk::model::step);
+    EXPECT_FALSE(rules_for(version, "nothing").has_value());
 }
 
 TEST(Scenario, AWrongLineIsNamedWithItsWord)

@@ -35,6 +35,7 @@ TEST_F(CommandLine, ValuesOutOfRangeAreUsageErrors)
     for (const auto& [option, value] : cycles)
         expect_refused({"endurance", option, value}, 2, value);
     expect_refused({"lockstep", "--seed", "-1"}, 2, "-1");
+    expect_refused({"lockstep", "--planted", "nothing"}, 2, "nothing");
 }
 
 TEST_F(CommandLine, KernelsThatAreNoneAreNamed)

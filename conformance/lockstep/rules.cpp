@@ -1,0 +1,72 @@
+#include "conformance/lockstep/rules.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace conformance::lockstep {
+
+using namespace ublk::model;
+
+namespace {
+
+// START_DEV does not wait for FETCHes.
+Outcome start_early(State state, const Command& command, const Context& context)
+{
+    auto outcome = step(std::move(state), command, context);
+    const bool looked = command.verb == Verb::start && command.given == Given::good;
+    if (looked && outcome.expected.answer.is_pending())
+        outcome.expected.answer = 0;
+    return outcome;
+}
+
+// A task commits what another has fetched.
+Outcome commit_for_others(State state, const Command& command, const Context& context)
+{
+    Command mine = command;
+    const Device* device = find(state, command.dev);
+    if (command.verb == Verb::commit && device != nullptr && command.queue < device->queues.size() &&
+        command.tag < device->depth)
+        mine.task = device->queues[command.queue].tags[command.tag].task;
+    return step(std::move(state), mine, context);
+}
+
+// DEL_DEV does not stop a device.
+Outcome delete_idle_only(State state, const Command& command, const Context& context)
+{
+    const Device* device = find(state, command.dev);
+    if (command.verb == Verb::del && device != nullptr && device->state == DevState::live)
+        return {.state = std::move(state), .expected = {.answer = -EBUSY, .effects = {}}};
+    return step(std::move(state), command, context);
+}
+
+constexpr std::array planted{
+    PlantedRule{"start-early", "START_DEV does not wait for FETCHes", &start_early},
+    PlantedRule{"commit-for-others", "a task commits what another has fetched", &commit_for_others},
+    PlantedRule{"delete-idle-only", "DEL_DEV of a live device is -EBUSY", &delete_idle_only},
+};
+
+} // namespace
+
+std::span<const PlantedRule> planted_rules()
+{
+    return planted;
+}
+
+std::optional<Rules> rules_for(ublk::uapi::KernelVersion version, std::string_view name)
+{
+    Rules rules{.kernel = traits_of(version)};
+    if (name.empty())
+        return rules;
+    const auto rule = std::ranges::find(planted, name, &PlantedRule::name);
+    if (rule != planted.end()) {
+        rules.step = rule->step;
+        return rules;
+    }
+    const auto trait = std::ranges::find(trait_table(), name, &TraitRow::name);
+    if (trait == trait_table().end())
+        return std::nullopt;
+    rules.kernel.*trait->trait = !(rules.kernel.*trait->trait);
+    return rules;
+}
+
+} // namespace conformance::lockstep

@@ -1,0 +1,67 @@
+// Lockstep judged, in VMs: a model with one rule wrong on purpose is found to differ from the driver, within
+// the default number of steps, and the sequence that is left is short and shows the rule.
+#include "reports/results_json.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <gmock/gmock.h>
+#include <iterator>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Ran {
+    int exit_code = -1;
+    std::string scenario; // that the first share has left
+};
+
+std::string read(const fs::path& path)
+{
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The first of the shares that a run of the default length has.
+Ran run(const std::string& arguments)
+{
+    const fs::path out = fs::temp_directory_path() / fmt::format("ublkcheck-lockstep-{}", ::getpid());
+    const char* kernel = std::getenv("UBLKCHECK_SELFTEST_KERNEL");
+    const auto command =
+        fmt::format("{} lockstep --seed 1 --case LOCKSTEP-001 --jobs 1 --out {} --kernel {} {}",
+                    UBLKCHECK_PROGRAM, out.string(), kernel != nullptr ? kernel : "latest", arguments);
+    const int status = std::system(command.c_str());
+    Ran ran{.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+            .scenario = read(out / "latest" / "LOCKSTEP-001.scenario")};
+    std::error_code ec;
+    fs::remove_all(out, ec);
+    return ran;
+}
+
+class PlantedRule : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(PlantedRule, IsFoundAndShrunk)
+{
+    constexpr int most_lines = 12; // three of which say what was seen
+    const auto [name, command] = GetParam();
+    const auto ran = run(fmt::format("--planted {}", name));
+    EXPECT_EQ(ran.exit_code, reports::exit_unexpected);
+    EXPECT_THAT(ran.scenario, testing::HasSubstr(command));
+    EXPECT_LE(std::count(ran.scenario.begin(), ran.scenario.end(), '\n'), most_lines) << ran.scenario;
+}
+
+INSTANTIATE_TEST_SUITE_P(LockstepInVm, PlantedRule,
+                         testing::Values(std::pair("start-early", "\nstart dev="),
+                                         std::pair("commit-for-others", "\ncommit dev="),
+                                         std::pair("delete-idle-only", "\ndel dev=")));
+
+TEST(LockstepInVm, TheModelAgreesWithTheDriver)
+{
+    EXPECT_EQ(run("").exit_code, reports::exit_expected);
+}
+
+} // namespace
