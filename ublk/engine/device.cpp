@@ -1,5 +1,6 @@
 #include "ublk/engine/device.hpp"
 
+#include "ublk/engine/parameters.hpp"
 #include "ublk/engine/queue_threads.hpp"
 
 #include <cerrno>
@@ -145,6 +146,18 @@ Result<Recovering> Recovering::begin(Control& control, std::uint32_t id, const S
     return Recovering(DeviceClaim(control, *info, true), own, *params);
 }
 
+Result<void> PrepareStep::check_backend(bool serves_unmapped, const Integrity& integrity) const
+{
+    const std::uint32_t id = claim_.info().dev_id;
+    if (!serves_unmapped && !is_mapped(serving_.data_path))
+        return std::unexpected(needs_mapped_payload(serving_.data_path, id));
+    if (integrity == integrity_of(params_))
+        return {};
+    Error error = make_error("integrity", EINVAL, id);
+    error.hint = "the device has other metadata than this backend: give the one that it was made with";
+    return std::unexpected(std::move(error));
+}
+
 Result<Prepared> PrepareStep::prepare_queues(QueueBody body, EndedFn on_end)
 {
     Control& control = claim_.control();
@@ -165,7 +178,8 @@ Result<Prepared> PrepareStep::prepare_queues(QueueBody body, EndedFn on_end)
 
     Prepared prepared(std::move(claim_), std::make_unique<QueueThreads>(std::move(*char_fd), std::move(ended),
                                                                         std::move(leave), std::move(on_end)));
-    auto launched = prepared.threads_->launch(prepared.info(), serving_, masks, std::move(body));
+    auto launched =
+        prepared.threads_->launch(prepared.info(), serving_, integrity_of(params_), masks, std::move(body));
     if (!launched)
         return std::unexpected(std::move(launched.error())); // `prepared` gives the FETCHes back
     return prepared;

@@ -152,14 +152,17 @@ class PrepareStep {
     const uapi::DevInfo& info() const { return claim_.info(); }
     const uapi::Params& params() const { return params_; }
     // `backend` has to live until the device is stopped. `Queue` is a QueueDriver that can be made of a
-    // KernelQueue&: the kernel's queue itself, or a decorator of it. Error: EOPNOTSUPP, the backend needs
-    // mapped payload and the data path has none. `observe` makes the QueueObserver
-    // of a queue (of each thread's share of it), on the thread that serves it.
+    // KernelQueue&: the kernel's queue itself, or a decorator of it. Errors: EOPNOTSUPP, the backend needs
+    // mapped payload and the data path has none; EINVAL, its metadata is not that of the device. `observe`
+    // makes the QueueObserver of a queue (of each thread's share of it), on the thread that serves it.
     template <typename Queue = KernelQueue, Backend B, typename Observe = DefaultObservers>
     Result<Prepared> prepare(B& backend, Observe observe = {}, EndedFn on_end = {}) &&
     {
-        if (!ServesUnmapped<B> && !is_mapped(serving_.data_path))
-            return std::unexpected(needs_mapped_payload(serving_.data_path, claim_.info().dev_id));
+        Integrity integrity;
+        if constexpr (ServesIntegrity<B>)
+            integrity = backend.geometry().integrity;
+        if (auto fits = check_backend(ServesUnmapped<B>, integrity); !fits)
+            return std::unexpected(std::move(fits.error()));
         return prepare_queues(
             [&backend, observe, context = QueueContext{0, 0, info(), params_}](
                 const KernelQueueOptions& options, const ArmedFn& armed) {
@@ -206,6 +209,7 @@ class PrepareStep {
         armed(runner.arm());
         return runner.run();
     }
+    Result<void> check_backend(bool serves_unmapped, const Integrity& integrity) const;
     Result<Prepared> prepare_queues(QueueBody body, EndedFn on_end);
     DeviceClaim claim_;
     ServingOptions serving_;

@@ -1,5 +1,6 @@
 #include "ublk/engine/device_options.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <fmt/core.h>
@@ -29,6 +30,44 @@ Result<void> check_geometry(const Geometry& geometry, std::uint32_t max_io_bytes
                      fmt::format("give a positive multiple of the block size {}", block));
     if (max_io_bytes < largest || max_io_bytes % largest != 0)
         return wrong(EINVAL, fmt::format("largest request {}", max_io_bytes), "give a multiple of 4096");
+    return {};
+}
+
+// Bytes of protection information with that checksum.
+constexpr unsigned tuple_bytes(uapi::PiChecksum checksum)
+{
+    constexpr unsigned t10 = 8, nvme = 16;
+    if (checksum == uapi::PiChecksum::none)
+        return 0;
+    return checksum == uapi::PiChecksum::crc64_nvme ? nvme : t10;
+}
+
+Result<void> check_integrity(const DeviceOptions& options, const Geometry& geometry)
+{
+    const Integrity& integrity = geometry.integrity;
+    if (options.integrity != (integrity.interval != 0))
+        return options.integrity
+                   ? wrong(EINVAL, "integrity", "this backend keeps no metadata: leave it out")
+                   : wrong(EINVAL, "a backend with metadata", "ask for a device with integrity");
+    if (!options.integrity)
+        return {};
+    if (options.serving.data_path != DataPath::user_copy)
+        return wrong(EINVAL,
+                     fmt::format("integrity with the data path {}", to_string(options.serving.data_path)),
+                     "metadata travels by user-copy and no other");
+    if (options.zoned)
+        return wrong(EINVAL, "integrity of a zoned device", "leave out one of the two");
+    constexpr std::uint32_t smallest = 512;
+    if (!std::has_single_bit(integrity.interval) || integrity.interval < smallest ||
+        integrity.interval > geometry.block_size)
+        return wrong(EINVAL, fmt::format("integrity of intervals of {} bytes", integrity.interval),
+                     fmt::format("give a power of two from 512 to the block size {}", geometry.block_size));
+    const auto least = integrity.pi_offset + tuple_bytes(integrity.checksum);
+    if (integrity.metadata_bytes == 0 || integrity.metadata_bytes < least)
+        return wrong(EINVAL, fmt::format("{} bytes of metadata", integrity.metadata_bytes),
+                     fmt::format("give at least {}", std::max(least, 1U)));
+    if (integrity.reference_tags && integrity.checksum == uapi::PiChecksum::none)
+        return wrong(EINVAL, "reference tags without a checksum", "leave them out, or choose a checksum");
     return {};
 }
 
@@ -64,6 +103,8 @@ Features needed_features(const DeviceOptions& options)
         needed |= Feature::unprivileged_dev;
     if (options.zoned)
         needed |= Feature::zoned;
+    if (options.integrity)
+        needed |= Feature::integrity;
     if (options.serving.batch)
         needed |= Feature::batch_io;
     return needed;
@@ -124,6 +165,8 @@ Result<void> validate(const DeviceOptions& options, const Geometry& geometry, bo
         return wrong(EINVAL, "batches with the data path get-data",
                      "the driver has no such command for a batch: use copy");
     if (auto checked = check_geometry(geometry, options.max_io_bytes); !checked)
+        return checked;
+    if (auto checked = check_integrity(options, geometry); !checked)
         return checked;
     if (!serves_unmapped && !is_mapped(serving.data_path))
         return std::unexpected(needs_mapped_payload(serving.data_path));

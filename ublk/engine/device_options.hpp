@@ -42,6 +42,9 @@ struct DeviceOptions {
     std::uint32_t max_io_bytes = 512 * 1024; // of one request; a buffer of this size belongs to each tag
     Recovery recovery = Recovery::none;
     bool zoned = false; // a zoned device (UBLK_F_ZONED): its parameters must have zones; not with copy
+    // Requests carry metadata (UBLK_F_INTEGRITY, 7.0): its parameters must have integrity; only with
+    // user_copy.
+    bool integrity = false;
     // Belongs to who adds it, who need not be root (UBLK_F_UNPRIVILEGED_DEV); only with the data path copy or
     // get_data.
     bool unprivileged = false;

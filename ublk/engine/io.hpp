@@ -30,6 +30,24 @@ constexpr std::uint64_t payload_bytes(uapi::IoOp op, std::uint32_t nr_sectors)
                                           : std::uint64_t{nr_sectors} << uapi::sector_shift;
 }
 
+// Metadata that each interval of data carries with it, protection information as a part of it
+// (UBLK_F_INTEGRITY, 7.0).
+struct Integrity {
+    std::uint32_t interval = 0; // bytes of data, a power of two from 512 to the block size; 0: there is none
+    std::uint8_t metadata_bytes = 0; // of an interval
+    std::uint8_t pi_offset = 0;      // byte of the metadata that its protection information begins at
+    std::uint8_t tag_bytes = 0;      // of the protection information, for the application
+    uapi::PiChecksum checksum = uapi::PiChecksum::none;
+    bool reference_tags = false; // they number the intervals
+
+    // Metadata of so many bytes of data.
+    constexpr std::uint64_t bytes_of(std::uint64_t data) const
+    {
+        return interval == 0 ? 0 : data / interval * metadata_bytes;
+    }
+    constexpr bool operator==(const Integrity&) const = default;
+};
+
 // One request. `data` is the tag's buffer cut to the request: filled by the kernel for a write, to be filled
 // by the backend for a read, empty for the rest. It is the backend's until the request is answered. Where the
 // payload is never mapped (zero copy), `data` is empty for reads and writes too: only ring operations reach
@@ -44,6 +62,14 @@ struct Io {
     std::uint16_t queue = 0;
     std::uint32_t progress = 0; // an asynchronous backend's own: how far it got
 
+    // Of a backend that serves integrity: the metadata, interval by interval, which lies behind the data and
+    // is the backend's as that is. Empty if the request carries none.
+    std::span<std::byte> metadata(const Integrity& integrity) const
+    {
+        if (!flags.has(uapi::IoFlag::integrity))
+            return {};
+        return {data.data() + data.size(), static_cast<std::size_t>(integrity.bytes_of(data.size()))};
+    }
     // Bytes of payload; 0 for what has none.
     constexpr std::uint64_t length() const
     {
@@ -104,6 +130,13 @@ struct Zones {
     std::uint64_t max_append = 0; // bytes of one ZONE_APPEND
 };
 
+// A backend that keeps metadata says so (`static constexpr bool serves_integrity = true`) and has geometry()
+// tell of it. That of a write is in Io::metadata(), that of a read is to be put there. The block layer of the
+// kernel makes and checks the protection information of whoever brings none of their own, and takes -EILSEQ
+// for its violation.
+template <typename B>
+concept ServesIntegrity = requires { requires B::serves_integrity; };
+
 // What a backend is, as the device's parameters have to tell it.
 struct Geometry {
     std::uint64_t size = 0;       // bytes, a multiple of block_size
@@ -113,6 +146,7 @@ struct Geometry {
     bool write_zeroes = false;
     std::uint32_t discard_granularity = 0; // bytes; counts with discard
     Zones zones;
+    Integrity integrity;
 };
 
 struct ByteRange {

@@ -51,7 +51,30 @@ uapi::Params make_params(const Geometry& geometry, std::uint32_t max_io_bytes)
         params.discard.max_discard_sectors = geometry.discard ? most_sectors : 0;
         params.discard.max_write_zeroes_sectors = geometry.write_zeroes ? most_sectors : 0;
     }
+    if (geometry.integrity.interval != 0) {
+        const Integrity& integrity = geometry.integrity;
+        params.types |= static_cast<std::uint32_t>(uapi::ParamType::integrity);
+        params.integrity.flags = (integrity.checksum != uapi::PiChecksum::none ? uapi::pi_cap_integrity : 0) |
+                                 (integrity.reference_tags ? uapi::pi_cap_reftag : 0);
+        params.integrity.interval_exp = log2_of(integrity.interval);
+        params.integrity.metadata_size = integrity.metadata_bytes;
+        params.integrity.pi_offset = integrity.pi_offset;
+        params.integrity.csum_type = static_cast<std::uint8_t>(integrity.checksum);
+        params.integrity.tag_size = integrity.tag_bytes;
+    }
     return params;
+}
+
+Integrity integrity_of(const uapi::Params& params)
+{
+    if (!uapi::ParamTypes::from_raw(params.types).has(uapi::ParamType::integrity))
+        return {};
+    return {.interval = 1U << params.integrity.interval_exp,
+            .metadata_bytes = params.integrity.metadata_size,
+            .pi_offset = params.integrity.pi_offset,
+            .tag_bytes = params.integrity.tag_size,
+            .checksum = static_cast<uapi::PiChecksum>(params.integrity.csum_type),
+            .reference_tags = (params.integrity.flags & uapi::pi_cap_reftag) != 0};
 }
 
 } // namespace ublk::engine

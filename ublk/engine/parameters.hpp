@@ -11,5 +11,7 @@ namespace ublk::engine {
 // SET_PARAMS for a device with this geometry whose largest request is max_io_bytes (as ADD_DEV returned it).
 // Discard and write-zeroes are left out of a read-only device.
 uapi::Params make_params(const Geometry& geometry, std::uint32_t max_io_bytes);
+// The metadata of a device with these parameters.
+Integrity integrity_of(const uapi::Params& params);
 
 } // namespace ublk::engine

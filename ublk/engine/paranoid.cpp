@@ -150,6 +150,9 @@ std::optional<Violation> Paranoid::check_offered(const uapi::IoDesc& desc) const
         return Violation::not_announced;
     if (desc.flags().has(uapi::IoFlag::fua) && !attrs.has(uapi::Attr::fua))
         return Violation::not_announced;
+    if (desc.flags().has(uapi::IoFlag::integrity) &&
+        (!offers(params_, uapi::ParamType::integrity) || !carries_data(op)))
+        return Violation::not_announced;
     if (changes(op) && attrs.has(uapi::Attr::read_only))
         return Violation::read_only;
     return std::nullopt;

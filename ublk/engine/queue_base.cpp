@@ -220,18 +220,19 @@ void QueueBase::prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op) 
     }
 }
 
-std::int32_t QueueBase::copy_in(std::uint16_t tag, std::span<std::byte> data) const noexcept
+std::int32_t QueueBase::copy_in(std::uint16_t tag, std::span<std::byte> data, std::uint64_t of) const noexcept
 {
     return move_all(data.size(), [&](std::size_t done) {
-        const auto at = static_cast<off_t>(uapi::user_copy_pos(options_.queue, tag, done));
+        const auto at = static_cast<off_t>(of | uapi::user_copy_pos(options_.queue, tag, done));
         return ::pread(options_.char_fd, data.data() + done, data.size() - done, at);
     });
 }
 
-std::int32_t QueueBase::copy_out(std::uint16_t tag, std::span<const std::byte> data) const noexcept
+std::int32_t QueueBase::copy_out(std::uint16_t tag, std::span<const std::byte> data,
+                                 std::uint64_t of) const noexcept
 {
     return move_all(data.size(), [&](std::size_t done) {
-        const auto at = static_cast<off_t>(uapi::user_copy_pos(options_.queue, tag, done));
+        const auto at = static_cast<off_t>(of | uapi::user_copy_pos(options_.queue, tag, done));
         return ::pwrite(options_.char_fd, data.data() + done, data.size() - done, at);
     });
 }

@@ -46,8 +46,9 @@ struct KernelQueueOptions {
     std::uint16_t queue = 0;
     std::uint16_t thread = 0; // of those that serve the queue
     std::uint16_t depth = 0;
-    std::uint32_t buffer_bytes = 0; // per tag: the device's max_io_buf_bytes
-    TagRange tags;                  // to be served; with a count of 0, all
+    std::uint32_t buffer_bytes =
+        0;         // per tag: the device's max_io_buf_bytes, and the metadata of so much data
+    TagRange tags; // to be served; with a count of 0, all
     unsigned desc_size = uapi::min_io_desc_size;
     DataPath data_path = DataPath::copy;
     bool batch = false; // the device has UBLK_F_BATCH_IO
@@ -93,6 +94,14 @@ class QueueBase {
         return copies_ ? copy_out(tag, data) : 0;
     }
     bool copies() const noexcept { return copies_; }
+    std::int32_t bring_metadata(std::uint16_t tag, std::span<std::byte> metadata) noexcept
+    {
+        return copy_in(tag, metadata, uapi::pos_integrity_flag);
+    }
+    std::int32_t deliver_metadata(std::uint16_t tag, std::span<const std::byte> metadata) noexcept
+    {
+        return copy_out(tag, metadata, uapi::pos_integrity_flag);
+    }
     bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept;
     bool leaves_armed() const noexcept { return leaves_armed_; }
@@ -149,8 +158,10 @@ class QueueBase {
     void watch(int leave_fd) noexcept;
     void send_registration(uapi::IoNr nr, std::uint16_t tag, unsigned sqe_flags) noexcept;
     void prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op) noexcept;
-    std::int32_t copy_in(std::uint16_t tag, std::span<std::byte> data) const noexcept;
-    std::int32_t copy_out(std::uint16_t tag, std::span<const std::byte> data) const noexcept;
+    // `of`: 0 for payload, or pos_integrity_flag.
+    std::int32_t copy_in(std::uint16_t tag, std::span<std::byte> data, std::uint64_t of = 0) const noexcept;
+    std::int32_t copy_out(std::uint16_t tag, std::span<const std::byte> data,
+                          std::uint64_t of = 0) const noexcept;
 };
 
 } // namespace ublk::engine

@@ -35,6 +35,8 @@ struct TagRange {
 // that of a write be there, deliver() gives the driver that of a read; both return 0 or -errno.
 // short_reads(): see commit_result. start() prepares a RingOp of a tag whose request had `flags`. Backends of
 // zones need commit_append(tag, result, sector) as well: commit() for a ZONE_APPEND, written at `sector`.
+// Those that serve integrity need bring_metadata() and deliver_metadata(), which are for metadata what the
+// like are for payload, and room for it in buffer(tag).
 template <typename D>
 concept QueueDriver =
     requires(D& driver, std::uint16_t tag, std::int32_t result, const RingOp& op, uapi::IoFlags flags,
@@ -78,6 +80,8 @@ class QueueRunner {
     {
         if constexpr (AsyncBackend<B>)
             ios_.resize(driver.depth());
+        if constexpr (protects)
+            integrity_ = backend.geometry().integrity;
     }
 
     // Fetches every tag. Returns 0, or the positive errno of the first FETCH that was refused at once; then
@@ -122,6 +126,7 @@ class QueueRunner {
     };
     static constexpr std::uint16_t most_refusals = 1000;
     static constexpr bool zoned = ServesZones<B>;
+    static constexpr bool protects = ServesIntegrity<B>;
 
     bool entered(int res) noexcept
     {
@@ -234,7 +239,21 @@ class QueueRunner {
                 return false;
             }
         }
+        if constexpr (protects)
+            if (io.flags.has(uapi::IoFlag::integrity))
+                return bring_metadata(io, tag);
         return true;
+    }
+
+    bool bring_metadata(const Io& io, Tag& tag) noexcept
+    {
+        const std::span<std::byte> metadata = io.metadata(integrity_);
+        std::int32_t res = io.data.size() + metadata.size() > driver_.buffer(io.tag).size() ? -EIO : 0;
+        if (res == 0 && io.op == uapi::IoOp::write)
+            res = driver_.bring_metadata(io.tag, metadata);
+        if (res < 0) [[unlikely]]
+            answer(io, tag, commit_result(io, res));
+        return res >= 0;
     }
 
     // Whether bring() and deliver() do something; a driver need not say that.
@@ -279,6 +298,12 @@ class QueueRunner {
             const auto payload = io.data.first(static_cast<std::size_t>(result));
             if (const std::int32_t res = driver_.deliver(io.tag, payload); res < 0) [[unlikely]]
                 result = commit_result(io, res);
+        }
+        if constexpr (protects) {
+            if (reads && result > 0 && io.flags.has(uapi::IoFlag::integrity))
+                if (const std::int32_t res = driver_.deliver_metadata(io.tag, io.metadata(integrity_));
+                    res < 0)
+                    result = commit_result(io, res);
         }
         answer(io, tag, result);
     }
@@ -371,6 +396,7 @@ class QueueRunner {
     unsigned in_flight_ = 0;                             // tags whose RingOp is
     std::uint16_t depth_, queue_;
     QueueEnd end_;
+    Integrity integrity_; // of a backend that serves it
 };
 
 } // namespace ublk::engine

@@ -36,10 +36,14 @@ void signal(const wire::Fd& eventfd)
 } // namespace
 
 Result<void> QueueThreads::launch(const uapi::DevInfo& info, const ServingOptions& serving,
-                                  const std::vector<CpuMask>& masks, Body body)
+                                  const Integrity& integrity, const std::vector<CpuMask>& masks, Body body)
 {
     body_ = std::move(body);
     const unsigned per_queue = serving.threads_per_queue;
+    // Buffers of whole pages: the driver writes into them page by page.
+    constexpr std::uint64_t page = 4096;
+    const std::uint64_t metadata = (integrity.bytes_of(info.max_io_buf_bytes) + page - 1) / page * page;
+    const auto buffer_bytes = static_cast<std::uint32_t>(info.max_io_buf_bytes + metadata);
     // Shared: the last thread may still be leaving count_down() when we are woken.
     const auto ready = std::make_shared<std::latch>(info.nr_hw_queues * per_queue);
     for (std::uint16_t queue = 0; queue < info.nr_hw_queues; ++queue) {
@@ -52,7 +56,7 @@ Result<void> QueueThreads::launch(const uapi::DevInfo& info, const ServingOption
                 .queue = queue,
                 .thread = static_cast<std::uint16_t>(part),
                 .depth = info.queue_depth,
-                .buffer_bytes = info.max_io_buf_bytes,
+                .buffer_bytes = buffer_bytes,
                 .tags = {first, static_cast<std::uint16_t>(end - first)},
                 .data_path = serving.data_path,
                 .batch = serving.batch,

@@ -27,7 +27,7 @@ class QueueThreads {
     // Starts the threads of each queue, on the CPUs of masks[queue] (an empty mask: anywhere), and returns
     // when all their FETCHes are with the driver, or the first error. After an error the device must be
     // stopped, so that the other threads end; the destructor waits for them.
-    Result<void> launch(const uapi::DevInfo& info, const ServingOptions& serving,
+    Result<void> launch(const uapi::DevInfo& info, const ServingOptions& serving, const Integrity& integrity,
                         const std::vector<CpuMask>& masks, Body body);
     int ended_fd() const { return ended_.get(); }
     std::optional<Error> failure() const;

@@ -44,6 +44,19 @@ class FakeDisk {
         std::vector<std::byte> payload(data.begin(), data.end());
         return serve(std::move(requests), payload);
     }
+    // The same with metadata, as much of it as belongs to the data. Nobody but the backend checks it.
+    std::int32_t read(std::uint64_t offset, std::span<std::byte> data, std::span<std::byte> metadata)
+        requires ServesIntegrity<B>
+    {
+        return serve(pieces(uapi::IoOp::read, offset, data.size(), uapi::IoFlag::integrity), data, metadata);
+    }
+    std::int32_t write(std::uint64_t offset, std::span<const std::byte> data,
+                       std::span<const std::byte> metadata)
+        requires ServesIntegrity<B>
+    {
+        std::vector<std::byte> payload(data.begin(), data.end()), own(metadata.begin(), metadata.end());
+        return serve(pieces(uapi::IoOp::write, offset, data.size(), uapi::IoFlag::integrity), payload, own);
+    }
     std::int32_t flush() { return serve({{uapi::IoDesc{.op_flags = op_bits(uapi::IoOp::flush)}, 0}}, {}); }
     std::int32_t discard(std::uint64_t offset, std::uint64_t length)
     {
@@ -84,16 +97,27 @@ class FakeDisk {
     }
 
     // What a read leaves is asked for again, as the driver does.
-    std::int32_t serve(std::vector<Piece> requests, std::span<std::byte> data)
+    std::int32_t serve(std::vector<Piece> requests, std::span<std::byte> data,
+                       std::span<std::byte> metadata = {})
     {
+        const Integrity integrity = backend_.geometry().integrity;
+        if (!metadata.empty() && metadata.size() != integrity.bytes_of(data.size()))
+            throw std::invalid_argument("FakeDisk: metadata of another length than the data's");
         std::int32_t failure = 0;
         while (!requests.empty()) {
             FakeQueue queue(depth, {}, seed_++);
             for (const auto& piece : requests) {
                 const bool carries = carries_data(static_cast<uapi::IoOp>(piece.desc.op()));
+                std::span<std::byte> beside;
+                if (!metadata.empty())
+                    beside =
+                        metadata.subspan(integrity.bytes_of(piece.at), integrity.bytes_of(bytes_of(piece)));
                 queue.offer(piece.desc,
-                            carries ? data.subspan(piece.at, bytes_of(piece)) : std::span<std::byte>());
+                            carries ? data.subspan(piece.at, bytes_of(piece)) : std::span<std::byte>(),
+                            beside);
             }
+            if (integrity.interval != 0)
+                queue.refuse_short_reads(); // as on the data path that such a device has
             run(queue);
             std::vector<Piece> rest;
             for (std::size_t i = 0; i < requests.size(); ++i) {

@@ -29,6 +29,8 @@ struct PlannedRequest {
     // The application's pages, if the test has any: a write's are copied to the tag's buffer when it is
     // handed out, or asked for; a read's are filled at its COMMIT. They live as long as the queue.
     std::span<std::byte> pages{};
+    // The same for its metadata, which bring_metadata() and deliver_metadata() move.
+    std::span<std::byte> metadata{};
 };
 
 // What the driver does out of the ordinary.
@@ -37,6 +39,7 @@ struct FakeFaults {
     std::function<std::int32_t(std::uint16_t)> refuse;       // 0, or why this tag's COMMIT is refused
     std::function<int()> wait_error;                         // 0, or what wait() returns instead of waiting
     std::function<std::int32_t(std::uint16_t)> no_payload;   // 0, or why bring() or deliver() fail
+    std::function<std::int32_t(std::uint16_t)> no_metadata;  // the same of metadata
     std::function<void(std::size_t, std::int32_t)> accepted; // told of an accepted COMMIT: request, result
     // Carries out a tag's RingOp on its payload; its result. Without it, each does all it was asked to.
     std::function<std::int32_t(std::uint16_t, const RingOp&)> operate;
@@ -49,11 +52,12 @@ class FakeQueue {
         std::int32_t res;
         Done what = Done::command;
     };
-    static constexpr std::size_t buffer_bytes = 8192;
+    static constexpr std::size_t buffer_bytes = 8192, metadata_bytes = 256;
 
     FakeQueue(std::uint16_t depth, std::vector<uapi::IoDesc> requests, std::uint32_t seed,
               FakeFaults faults = {})
-        : tags_(depth), buffers_(depth * buffer_bytes), random_(seed), faults_(std::move(faults))
+        : tags_(depth), buffers_(depth * (buffer_bytes + metadata_bytes)), random_(seed),
+          faults_(std::move(faults))
     {
         for (const auto& desc : requests)
             plan_.push_back({desc, {}});
@@ -87,6 +91,14 @@ class FakeQueue {
     {
         delivered_ += data.size();
         return faults_.no_payload ? faults_.no_payload(tag) : 0;
+    }
+    std::int32_t bring_metadata(std::uint16_t tag, std::span<std::byte> metadata) noexcept
+    {
+        return move_metadata(tag, plan_[tags_[tag].request].metadata, metadata);
+    }
+    std::int32_t deliver_metadata(std::uint16_t tag, std::span<const std::byte> metadata) noexcept
+    {
+        return move_metadata(tag, metadata, plan_[tags_[tag].request].metadata);
     }
     bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags) noexcept
@@ -138,7 +150,8 @@ class FakeQueue {
     uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return plan_[tags_[tag].request].desc; }
     std::span<std::byte> buffer(std::uint16_t tag) noexcept
     {
-        return std::span(buffers_).subspan(tag * buffer_bytes, buffer_bytes);
+        return std::span(buffers_).subspan(tag * (buffer_bytes + metadata_bytes),
+                                           buffer_bytes + metadata_bytes);
     }
 
     // The book.
@@ -169,9 +182,10 @@ class FakeQueue {
 
     // Verbs for a test that decides itself; tags that they name must be armed.
     // One more request in the plan: its index.
-    std::size_t offer(const uapi::IoDesc& desc, std::span<std::byte> pages = {})
+    std::size_t offer(const uapi::IoDesc& desc, std::span<std::byte> pages = {},
+                      std::span<std::byte> metadata = {})
     {
-        plan_.push_back({.desc = desc, .results = {}, .pages = pages});
+        plan_.push_back({.desc = desc, .results = {}, .pages = pages, .metadata = metadata});
         return plan_.size() - 1;
     }
     void dispatch(std::uint16_t tag, std::size_t request)
@@ -273,6 +287,19 @@ class FakeQueue {
             else
                 abort(tag);
         }
+    }
+
+    // The driver moves as much as the request has; here that must be what the server expects.
+    std::int32_t move_metadata(std::uint16_t tag, std::span<const std::byte> from,
+                               std::span<std::byte> to) noexcept
+    {
+        if (const std::int32_t why = faults_.no_metadata ? faults_.no_metadata(tag) : 0; why != 0)
+            return why;
+        if (from.size() != to.size())
+            violation("tag " + std::to_string(tag) + ": " + std::to_string(from.size()) +
+                      " bytes of metadata for " + std::to_string(to.size()));
+        std::ranges::copy(from.first(std::min(from.size(), to.size())), to.begin());
+        return 0;
     }
 
     bool is(std::size_t request, uapi::IoOp op) const
