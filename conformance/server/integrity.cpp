@@ -147,6 +147,26 @@ const Setup memory_threads{"memory, 1 queue of 32, 3 threads",
                            "copy",
                            {"--threads-per-queue", "3"},
                            Feature::per_io_daemon};
+constexpr Features protection = Feature::integrity | Feature::user_copy;
+const std::vector<std::string> type1{"--integrity", "t10-type1"},
+    type1_batch{"--integrity", "t10-type1", "--batch"},
+    type3_pages{"--integrity", "t10-type3", "--block-size", "4096"};
+const Setup memory_protected{
+    "memory, 2 queues of 32, protected", "memory", 2, 32, "user-copy", type1, protection};
+const Setup memory_protected_batch{"memory, 1 queue of 128, protected, batch",
+                                   "memory",
+                                   1,
+                                   128,
+                                   "user-copy",
+                                   type1_batch,
+                                   protection | Feature::batch_io};
+const Setup memory_protected_pages{"memory, 2 queues of 32, protected by type 3 in pages",
+                                   "memory",
+                                   2,
+                                   32,
+                                   "user-copy",
+                                   type3_pages,
+                                   protection};
 const Setup file_auto{"file, 1 queue of 32, auto, direct", "file", 1, 32, "auto", past_cache};
 
 constexpr Load random_4k{"randwrite", "4k", true};
@@ -299,6 +319,10 @@ const bool fio_cases = [] {
     add_fio("INTEGRITY-FIO-023", file_batch_auto_buf, random_mixed);
     add_fio("INTEGRITY-FIO-024", memory_threads, random_4k);
     add_fio("INTEGRITY-FIO-025", file_auto, sequential_mixed);
+    add_fio("INTEGRITY-FIO-026", memory_protected, random_mixed);
+    add_fio("INTEGRITY-FIO-027", memory_protected, sequential_mixed_buffered);
+    add_fio("INTEGRITY-FIO-028", memory_protected_batch, sequential_4k);
+    add_fio("INTEGRITY-FIO-029", memory_protected_pages, random_mixed);
     add_image("INTEGRITY-IMAGE-007", file_zero_copy, false);
     add_image("INTEGRITY-IMAGE-008", file_zero_copy_direct, true);
     add_image("INTEGRITY-IMAGE-009", file_auto_buf, true);
@@ -306,6 +330,8 @@ const bool fio_cases = [] {
     add_image("INTEGRITY-IMAGE-011", memory_batch, true);
     add_image("INTEGRITY-IMAGE-012", file_batch_zero_copy, true);
     add_image("INTEGRITY-IMAGE-013", memory_threads, false);
+    add_image("INTEGRITY-IMAGE-014", memory_protected, true);
+    add_image("INTEGRITY-IMAGE-015", memory_protected, false);
     return true;
 }();
 
@@ -363,6 +389,13 @@ CASE("INTEGRITY-EXT4-002", contract, "ext4 on a file device keeps every file ove
      timeout(120s))
 {
     ext4_case(file_2_32);
+}
+
+CASE("INTEGRITY-EXT4-003", contract,
+     "ext4 on a memory device with protection information keeps every file over a remount", integrity_suite,
+     timeout(120s), needs(protection))
+{
+    ext4_case(memory_protected);
 }
 
 // One flipped sector between writing and verifying: fio must see it, or the cases above prove nothing.

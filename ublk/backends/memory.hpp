@@ -19,6 +19,11 @@ class Memory {
 
     engine::Geometry geometry() const;
 
+    // For a backend that keeps something else than blocks here: the bytes from `offset` on; and to make them
+    // zeroes again, which gives whole pages back.
+    std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
+    std::int32_t zero(engine::ByteRange range) const noexcept;
+
     // Requests that overlap in time are as undefined as on a real disk; nothing else is touched.
     std::int32_t handle(engine::Io& io) const noexcept
     {
@@ -51,7 +56,6 @@ class Memory {
         : base_(base), size_(size), block_size_(block_size), read_only_(read_only)
     {
     }
-    std::int32_t zero(engine::ByteRange range) const noexcept; // gives whole pages back
 
     std::byte* base_;
     std::uint64_t size_;

@@ -10,6 +10,7 @@ _ublk_serve() {
     case $previous in
     --type) words="null memory file zoned" ;;
     --data-path) words="copy get-data user-copy zero-copy auto-buf auto" ;;
+    --integrity) words="t10-type1 t10-type3" ;;
     --recovery) words="none wait reissue fail-io" ;;
     --block-size) words="512 1024 2048 4096" ;;
     --log-level) words="error warning info debug" ;;

@@ -37,6 +37,7 @@ nlohmann::json describe(const AddCommand& command, const uapi::DevInfo& info, st
             {"data_path", engine::to_string(engine::data_path_of(uapi::Features::from_raw(info.flags)))},
             {"recovery", engine::to_string(engine::recovery_of(uapi::Features::from_raw(info.flags)))},
             {"read_only", command.read_only},
+            {"integrity", to_string(command.integrity)},
             {"pid", ::getpid()}};
 }
 
@@ -126,11 +127,11 @@ int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool 
         complain(valid.error().message());
         return exit_failed;
     }
-    fmt::print("would make: {}, {}, {} {} of {}, data path {}, recovery {}\n", to_string(command.type),
-               format_size(geometry.size), command.device.queues,
+    fmt::print("would make: {}, {}, {} {} of {}, data path {}, recovery {}, integrity {}\n",
+               to_string(command.type), format_size(geometry.size), command.device.queues,
                command.device.queues == 1 ? "queue" : "queues", command.device.depth,
                command.auto_path ? "auto" : engine::to_string(command.device.serving.data_path),
-               engine::to_string(command.device.recovery));
+               engine::to_string(command.device.recovery), to_string(command.integrity));
     return exit_ok;
 }
 

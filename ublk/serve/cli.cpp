@@ -21,9 +21,13 @@ constexpr std::array backend_names{
     std::pair{"null", BackendType::null}, std::pair{"memory", BackendType::memory},
     std::pair{"file", BackendType::file}, std::pair{"zoned", BackendType::zoned}};
 
+using IntegrityName = std::pair<const char*, backends::T10Type>;
+constexpr std::array integrity_names{IntegrityName{"t10-type1", backends::T10Type::type1},
+                                     IntegrityName{"t10-type3", backends::T10Type::type3}};
+
 // The line as written; numbers are checked here, not by the parser, so that each complaint names its mend.
 struct Raw {
-    std::string type, size, file, json, id;
+    std::string type, size, file, json, id, integrity;
     std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path;
     std::string recovery = "none", threads = "1";
     std::string zone_size, zone_capacity, conventional, max_open, max_active;
@@ -86,12 +90,16 @@ std::optional<Notice> contradiction(const Raw& raw, BackendType type)
                                       *text, raw.type));
     if (zoned && raw.read_only)
         return notice("--read-only does not go with --type zoned: leave one out");
-    if (zoned && !raw.data_path.empty() && raw.data_path != "user-copy")
+    if (type != BackendType::memory && !raw.integrity.empty())
+        return notice(fmt::format("--integrity '{}' does not go with --type {}: it is for --type memory",
+                                  raw.integrity, raw.type));
+    const bool copies = zoned || !raw.integrity.empty();
+    if (copies && !raw.data_path.empty() && raw.data_path != "user-copy")
         return notice(
-            fmt::format("--data-path '{}' does not go with --type zoned: the driver wants user-copy, "
-                        "which is its default",
-                        raw.data_path));
-    if (raw.unprivileged && (zoned || raw.data_path == engine::to_string(engine::DataPath::user_copy)))
+            fmt::format("--data-path '{}' does not go with {}: the driver wants user-copy, which is its "
+                        "default",
+                        raw.data_path, zoned ? "--type zoned" : "--integrity"));
+    if (raw.unprivileged && (copies || raw.data_path == engine::to_string(engine::DataPath::user_copy)))
         return notice(
             "--unprivileged does not go with the data path user-copy, which is root's: use copy or get-data");
     if (raw.daemon && raw.json == "-")
@@ -132,7 +140,7 @@ bool choose(const std::array<T, n>& all, const std::string& text, T& chosen)
 std::optional<Notice> check_serving(AddCommand& add, const Raw& raw)
 {
     add.auto_path = raw.data_path == "auto";
-    if (raw.data_path.empty() && add.type == BackendType::zoned)
+    if (raw.data_path.empty() && (add.type == BackendType::zoned || add.integrity))
         add.device.serving.data_path = engine::DataPath::user_copy;
     else if (!raw.data_path.empty() && !add.auto_path &&
              !choose(engine::data_paths, raw.data_path, add.device.serving.data_path))
@@ -224,6 +232,12 @@ std::optional<Notice> check_decorators(AddCommand& add, const Raw& raw)
         auto decorator = parse_decorator(text, add.block_size);
         if (!decorator)
             return Notice{exit_usage, fmt::format("--with '{}': {}", text, decorator.error())};
+        if (const auto* corrupt = std::get_if<backends::CorruptOptions>(&*decorator);
+            corrupt != nullptr && corrupt->part != backends::CorruptOptions::Part::data && !add.integrity)
+            return Notice{exit_usage,
+                          fmt::format("--with '{}': there is no protection information to corrupt: add "
+                                      "--integrity t10-type1",
+                                      text)};
         add.decorators.push_back(std::move(*decorator));
     }
     return std::nullopt;
@@ -270,6 +284,13 @@ std::expected<Command, Notice> check_add(const Raw& raw)
     add.type = type->second;
     if (auto notice = contradiction(raw, add.type))
         return std::unexpected(std::move(*notice));
+    if (!raw.integrity.empty()) {
+        const auto* row = std::ranges::find(integrity_names, raw.integrity, &IntegrityName::first);
+        if (row == integrity_names.end())
+            return wrong(fmt::format("--integrity '{}': give t10-type1 or t10-type3", raw.integrity));
+        add.integrity = row->second;
+        add.device.integrity = true;
+    }
     const auto block_size = bytes("--block-size", raw.block_size);
     if (!block_size)
         return std::unexpected(block_size.error());
@@ -340,6 +361,10 @@ void describe_serving(CLI::App& command, Raw& raw)
     command.add_option("--type", raw.type, "What is behind it: null, memory, file or zoned")->required();
     command.add_option("--size", raw.size, "Size, with K, M, G, T or P; default 256M, or all of the file");
     command.add_option("--file", raw.file, "File or block device to serve");
+    command.add_option(
+        "--integrity", raw.integrity,
+        "Keep protection information beside each block of memory, and refuse writes that it does "
+        "not fit: t10-type1 or t10-type3; needs Linux 7.0");
     command.add_option("--block-size", raw.block_size, "Logical block, 512 to 4096 bytes")
         ->capture_default_str();
     command
@@ -378,7 +403,7 @@ void describe_add(CLI::App& add, Raw& raw)
                    "How payload travels: copy (by the driver), get-data (by the driver, when asked), "
                    "user-copy (by the server), zero-copy (registered for each operation), auto-buf "
                    "(registered by the driver), auto (the best of this kernel for this backend); default "
-                   "copy, of a zoned device user-copy");
+                   "copy, of a zoned device and with --integrity user-copy");
     add.add_flag("--batch", raw.batch, "Commands for many requests at once; needs Linux 7.0");
     add.add_option("--recovery", raw.recovery,
                    "When the server dies: none (the disk ends), wait (its requests fail, new ones wait for "
@@ -404,6 +429,12 @@ void describe_add(CLI::App& add, Raw& raw)
 const char* to_string(BackendType type)
 {
     return backend_names[static_cast<std::size_t>(type)].first;
+}
+
+const char* to_string(std::optional<backends::T10Type> integrity)
+{
+    const auto* row = std::ranges::find(integrity_names, integrity, &IntegrityName::second);
+    return row != integrity_names.end() ? row->first : "none";
 }
 
 std::expected<Command, Notice> parse(std::vector<std::string> args)

@@ -1,6 +1,7 @@
 // The command line of ublk-serve, checked: what comes out can be carried out as far as the line can tell.
 #pragma once
 
+#include "ublk/backends/t10_pi.hpp"
 #include "ublk/backends/zoned.hpp"
 #include "ublk/engine/device.hpp"
 #include "ublk/observe/log.hpp"
@@ -43,8 +44,9 @@ struct AddCommand {
     bool paranoid = false;
     observe::Level log_level = observe::Level::warning;
     engine::DeviceOptions device;
-    backends::ZonedOptions zones;             // of a zoned device; size and block size as above
-    std::vector<DecoratorRequest> decorators; // the first is the outermost
+    std::optional<backends::T10Type> integrity; // of a device that keeps protection information
+    backends::ZonedOptions zones;               // of a zoned device; size and block size as above
+    std::vector<DecoratorRequest> decorators;   // the first is the outermost
 };
 struct ListCommand {
     std::string json;
@@ -89,5 +91,6 @@ struct Notice {
 std::expected<Command, Notice> parse(std::vector<std::string> args);
 
 const char* to_string(BackendType type);
+const char* to_string(std::optional<backends::T10Type> integrity); // "none", "t10-type1", "t10-type3"
 
 } // namespace ublk::serve

@@ -237,6 +237,26 @@ DecoratorRequest shorten(Keys& keys, std::uint32_t block_size)
     return ShortOptions{.which = take_selection(keys, reads), .unit = block_size};
 }
 
+DecoratorRequest corrupt(Keys& keys, std::uint32_t block_size)
+{
+    using enum CorruptOptions::Part;
+    constexpr std::array parts{std::pair{"data", data}, std::pair{"guard", guard},
+                               std::pair{"reference", reference}};
+    CorruptOptions options{.block_size = block_size};
+    options.which = take_selection(keys, options.which);
+    if ((options.which.ops | IoOp::read | IoOp::write) != (Ops(IoOp::read) | IoOp::write))
+        keys.wrong("corrupt means reads and writes and nothing else: give op=read, write or read+write");
+    if (const auto name = keys.take("part")) {
+        const auto* row =
+            std::ranges::find(parts, *name, &std::pair<const char*, CorruptOptions::Part>::first);
+        if (row == parts.end())
+            keys.wrong(fmt::format("part '{}': give data, guard or reference", *name));
+        else
+            options.part = row->second;
+    }
+    return options;
+}
+
 DecoratorRequest crash(Keys& keys, std::uint32_t)
 {
     if (keys.has("signal") && keys.has("exit"))
@@ -282,6 +302,10 @@ constexpr std::array rows{
     Row{"fault", fault, "errno=EIO", "fails requests"},
     Row{"delay", delay, "time=2ms or time=1ms-5ms", "lets requests wait, and with them their whole queue"},
     Row{"short", shorten, "", "answers with part of a read; of a write by op=write, which is an error"},
+    Row{"corrupt", corrupt, "part=data, guard or reference",
+        "flips a bit of what is read, or with op=write of what is written; guard and reference tag are those "
+        "of "
+        "--integrity"},
     Row{"crash", crash, "signal=KILL, SEGV, ABRT or BUS; exit=STATUS",
         "dies at the first that is meant; by KILL"},
     Row{"record", record, "file=PATH, last=4096",
@@ -296,8 +320,8 @@ std::expected<DecoratorRequest, std::string> parse_decorator(std::string_view te
     const auto name = text.substr(0, colon);
     const auto* row = std::ranges::find(rows, name, &Row::name);
     if (row == rows.end())
-        return std::unexpected(
-            fmt::format("there is no decorator '{}': give fault, delay, short, crash or record", name));
+        return std::unexpected(fmt::format(
+            "there is no decorator '{}': give fault, delay, short, corrupt, crash or record", name));
     Keys keys(name, colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1));
     auto request = row->make(keys, block_size);
     if (auto error = keys.error())
@@ -311,7 +335,8 @@ std::string decorator_help()
     for (const auto& row : rows)
         text += fmt::format("  {:7} {}{}{}\n", row.name, row.what, row.keys.empty() ? "" : ": ", row.keys);
     text += "All but record take which requests they mean, and mean all if nothing is said:\n"
-            "  op=read+write (short: op=read), sectors=FIRST-LAST of 512 bytes, and of the requests that "
+            "  op=read+write (short, corrupt: op=read), sectors=FIRST-LAST of 512 bytes, and of the requests "
+            "that "
             "these let\n"
             "  through, after=N, then every=N-th, then the first=N; or at=N; of them the share rate=0.01 by "
             "seed=N\n";

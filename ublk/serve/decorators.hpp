@@ -18,7 +18,7 @@ struct RecordRequest {
 };
 
 using DecoratorRequest = std::variant<backends::FaultOptions, backends::DelayOptions, backends::ShortOptions,
-                                      backends::CrashOptions, RecordRequest>;
+                                      backends::CorruptOptions, backends::CrashOptions, RecordRequest>;
 
 // `block_size` is the device's, in bytes: what `short` answers in. The error says what is wrong and what to
 // give, without the text itself: "op 'wirte' is none: give read, write, ...".

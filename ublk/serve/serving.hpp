@@ -4,6 +4,7 @@
 #include "ublk/backends/async_file.hpp"
 #include "ublk/backends/memory.hpp"
 #include "ublk/backends/null.hpp"
+#include "ublk/backends/protected_memory.hpp"
 #include "ublk/backends/zoned.hpp"
 #include "ublk/engine/device.hpp"
 #include "ublk/engine/parameters.hpp"
@@ -99,6 +100,9 @@ int with_backend(const AddCommand& command, Starter& starter, Then then)
         return then(backend);
     }
     case BackendType::memory:
+        if (command.integrity)
+            return opened(backends::ProtectedMemory::create(command.size, command.block_size,
+                                                            *command.integrity, command.read_only));
         return opened(backends::Memory::create(command.size, command.block_size, command.read_only));
     case BackendType::file:
         return opened(File::open({.path = command.file,

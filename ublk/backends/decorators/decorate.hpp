@@ -33,6 +33,7 @@ template <engine::Backend B, Decorator... Ds>
 class With {
   public:
     static constexpr bool serves_zones = engine::ServesZones<B>;
+    static constexpr bool serves_integrity = engine::ServesIntegrity<B>;
 
     // What each decorator is made of, in the same order.
     template <typename... Options>

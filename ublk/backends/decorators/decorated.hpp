@@ -2,6 +2,7 @@
 // compiler knows.
 #pragma once
 
+#include "ublk/backends/decorators/corrupt.hpp"
 #include "ublk/backends/decorators/crash.hpp"
 #include "ublk/backends/decorators/decorate.hpp"
 #include "ublk/backends/decorators/delay.hpp"
@@ -15,13 +16,15 @@
 
 namespace ublk::backends {
 
-using DecoratorOptions = std::variant<FaultOptions, DelayOptions, ShortOptions, CrashOptions, RecordOptions>;
+using DecoratorOptions =
+    std::variant<FaultOptions, DelayOptions, ShortOptions, CorruptOptions, CrashOptions, RecordOptions>;
 
 // `backend` has to outlive it. The decorator that is named first sees a request first and its answer last.
 template <engine::Backend B>
 class Decorated {
   public:
     static constexpr bool serves_zones = engine::ServesZones<B>;
+    static constexpr bool serves_integrity = engine::ServesIntegrity<B>;
 
     Decorated(B& backend, std::span<const DecoratorOptions> list) : backend_(backend)
     {
@@ -53,7 +56,7 @@ class Decorated {
 
   private:
     B& backend_;
-    std::deque<std::variant<Fault, Delay, Short, Crash, Record>> decorators_; // they cannot be moved
+    std::deque<std::variant<Fault, Delay, Short, Corrupt, Crash, Record>> decorators_; // they cannot be moved
 };
 
 } // namespace ublk::backends

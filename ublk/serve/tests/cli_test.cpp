@@ -89,6 +89,17 @@ TEST(CommandLine, MakesAZonedDevice)
     EXPECT_EQ(added("add --type memory").device.serving.data_path, engine::DataPath::copy);
 }
 
+TEST(CommandLine, MakesADeviceThatKeepsProtectionInformation)
+{
+    const auto add = added("add --type memory --integrity t10-type3 --with corrupt:part=guard");
+    EXPECT_EQ(add.integrity, backends::T10Type::type3);
+    EXPECT_TRUE(add.device.integrity);
+    EXPECT_EQ(add.device.serving.data_path, engine::DataPath::user_copy);
+    EXPECT_FALSE(added("add --type memory").integrity || added("add --type memory").device.integrity);
+    EXPECT_STREQ(to_string(add.integrity), "t10-type3");
+    EXPECT_STREQ(to_string(std::optional<backends::T10Type>()), "none");
+}
+
 TEST(CommandLine, TakesHowADeviceIsServed)
 {
     const auto add = std::get<AddCommand>(*parse_line(
@@ -200,6 +211,11 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         {"add --type zoned --conventional 64", "64 conventional"},
         {"add --type zoned --data-path copy", "--data-path 'copy'"},
         {"add --type zoned --read-only", "--read-only"},
+        {"add --type memory --integrity crc", "--integrity 'crc'"},
+        {"add --type null --integrity t10-type1", "--integrity 't10-type1' does not go with --type null"},
+        {"add --type memory --integrity t10-type1 --data-path copy", "--data-path 'copy'"},
+        {"add --type memory --integrity t10-type1 --unprivileged", "--unprivileged"},
+        {"add --type memory --with corrupt:part=guard", "--integrity"},
         {"info", "ID"},
         {"stop one", "'one'"},
         {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits

@@ -61,6 +61,10 @@ TEST(WithOption, TakesWhatEachDecoratorHasOfItsOwn)
     EXPECT_EQ(parsed<DelayOptions>("delay:time=7us").most, 7us);
     EXPECT_EQ(parsed<ShortOptions>("short", 4096).unit, 4096U) << "answers in blocks of the device";
     EXPECT_EQ(parsed<CrashOptions>("crash:signal=SEGV").signal, SIGSEGV);
+    const auto corrupt = parsed<CorruptOptions>("corrupt");
+    EXPECT_TRUE(corrupt.which.ops == Ops(uapi::IoOp::read) && corrupt.part == CorruptOptions::Part::data);
+    const auto guards = parsed<CorruptOptions>("corrupt:op=read+write,part=guard,rate=0.5");
+    EXPECT_TRUE(guards.which.ops.has(uapi::IoOp::write) && guards.part == CorruptOptions::Part::guard);
     const auto exits = parsed<CrashOptions>("crash:at=9,exit=3");
     EXPECT_TRUE(exits.signal == 0 && exits.status == 3 && exits.which.after == 8);
     const auto record = parsed<RecordRequest>("record:file=a=b.jsonl,last=16");
@@ -107,6 +111,8 @@ TEST(WithOption, RefusesWhatMakesNoSenseAndNamesIt)
         {"delay:time=5ms-1ms", "'5ms-1ms'"},
         {"delay:time=61s", "'61s'"},
         {"delay:time=1h", "'1h'"},
+        {"corrupt:part=tag", "part 'tag'"},
+        {"corrupt:op=read+flush", "reads and writes"},
         {"crash:signal=HUP", "'HUP'"},
         {"crash:signal=KILL,exit=1", "signal does not go with exit"},
         {"crash:exit=256", "exit '256'"},
@@ -145,7 +151,7 @@ TEST(WithOption, IsExplainedByHelp)
     const auto help = parse({"add", "--help"});
     ASSERT_FALSE(help.has_value());
     for (const char* word :
-         {"--with", "fault", "delay", "short", "crash", "record", "errno=", "sectors=", "SIGUSR1"})
+         {"--with", "fault", "delay", "short", "corrupt", "crash", "record", "errno=", "sectors=", "SIGUSR1"})
         EXPECT_THAT(help.error().text, HasSubstr(word));
 }
 
