@@ -82,6 +82,8 @@ void Duel::go(const Command& command)
     }
     if (!divergence_ && !waits)
         check_answer(command, token);
+    if (!divergence_ && before && command.verb != Verb::del && model::find(state_, command.dev) == nullptr)
+        check_gone(command.dev);
 }
 
 void Duel::listen()
@@ -126,7 +128,8 @@ bool Duel::is_aftermath(const Answered& answered) const
     const auto verb = found->second.verb;
     return (verb == Verb::start_recovery && answered.result == -EBUSY) ||
            (verb == Verb::set_params && answered.result == -EACCES) ||
-           (verb == Verb::start && (answered.result == -EEXIST || answered.result == -EINVAL));
+           (verb == Verb::start && answered.result == -EEXIST) ||
+           ((verb == Verb::start || verb == Verb::end_recovery) && answered.result == -EINVAL);
 }
 
 void Duel::send_again(Token token)
@@ -238,18 +241,22 @@ void Duel::check_answer(const Command& command, Token token)
 void Duel::check_death(std::uint32_t dev)
 {
     const auto* device = model::find(state_, dev);
-    if (device == nullptr) {
-        const bool adding_waits = std::ranges::any_of(state_.waiting, [](const model::Waiting& w) {
-            return w.command.verb == Verb::del || w.command.verb == Verb::del_async;
-        });
-        if (!adding_waits && !eventually([&] { return subject_.is_free(dev); }, limit_))
-            differ("the device is gone", "it is not");
-        return;
-    }
+    if (device == nullptr)
+        return; // check_gone() follows
     const auto wanted = static_cast<std::uint16_t>(device->state);
     DevInfo info;
     if (!eventually([&] { return (info = subject_.info_now(dev)).state == wanted; }, limit_))
         differ(fmt::format("the device becomes {}", ublk::uapi::to_string(device->state)), view_text(info));
+}
+
+// The id of a device goes with the last that refers to it, such as the ring of a dead server.
+void Duel::check_gone(std::uint32_t dev)
+{
+    const bool adding_waits = std::ranges::any_of(state_.waiting, [](const model::Waiting& w) {
+        return w.command.verb == Verb::del || w.command.verb == Verb::del_async;
+    });
+    if (!adding_waits && !eventually([&] { return subject_.is_free(dev); }, limit_))
+        differ("the device is gone", "it is not");
 }
 
 void Duel::end()

@@ -40,6 +40,7 @@ class Duel {
     bool take_delivery(const Answered& answered);
     void check_answer(const Command& command, Token token);
     void check_death(std::uint32_t dev);
+    void check_gone(std::uint32_t dev);
     void differ(std::string expected, std::string observed);
     std::string name(Token token) const;
     void expect(const ublk::model::Expected& expected, Token own);

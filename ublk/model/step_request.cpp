@@ -54,10 +54,8 @@ void Stepper::admit(Device& device, Request request)
     const Queue& queue = device.queues[request.queue];
     if (queue.fail_io)
         return complete(request.app, -EREMOTEIO);
-    if (queue.canceling && !queues_without_server(device))
-        return complete(request.app, -EIO);
-    request.parked = queue.canceling;
-    device.requests.push_back(request);
+    request.parked = queue.canceling && queues_without_server(device);
+    device.requests.push_back(request); // abort_waiting() comes next
 }
 
 // What cannot be delivered any more fails, as soon as the block layer has a tag to fail it with.
