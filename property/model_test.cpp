@@ -47,7 +47,7 @@ class Ledger {
 
     void clear()
     {
-        for (int left = 100; const auto next = clear_away(state_); --left) {
+        for (int left = 100; const auto next = clear_away(state_, kernel_); --left) {
             RC_ASSERT(left > 0);
             go(*next);
         }

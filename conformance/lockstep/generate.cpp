@@ -211,28 +211,31 @@ Command choose(const State& state, const KernelTraits& kernel, const Chance& cha
     return {.verb = Verb::get_info, .dev = 0};
 }
 
-std::optional<Command> clear_away(const State& state)
+std::optional<Command> clear_away(const State& state, const KernelTraits& kernel)
 {
     for (const auto& device : state.devices) {
-        const Command here{.dev = device.id};
-        const auto with = [&](Verb verb) {
-            Command command = here;
-            command.verb = verb;
-            return command;
-        };
-        const bool starts = std::ranges::any_of(state.waiting, [&](const Waiting& w) {
-            return w.command.dev == device.id &&
-                   (w.command.verb == Verb::start || w.command.verb == Verb::end_recovery);
-        });
+        std::vector<Command> steps;
+        const auto add = [&](Verb verb) { steps.push_back({.verb = verb, .dev = device.id}); };
+        const bool starts =
+            waits(state, Verb::start, device.id) || waits(state, Verb::end_recovery, device.id);
         if (starts && !is_ready(device))
-            return with(Verb::interrupt);
-        if (!device.deleted && !waits(state, Verb::del, device.id) &&
-            !waits(state, Verb::del_async, device.id))
-            return with(Verb::del);
-        if (device.server != 0)
-            return with(Verb::kill);
-        if (device.block_opens != 0)
-            return with(Verb::close_block);
+            add(Verb::interrupt);
+        else if (!device.deleted && !waits(state, Verb::del, device.id) &&
+                 !waits(state, Verb::del_async, device.id))
+            add(Verb::del);
+        else if (device.server != 0)
+            add(Verb::kill);
+        else if (device.block_opens != 0)
+            add(Verb::close_block);
+        // Where the server may not die with what it has, it answers.
+        for (const auto& place : places(device, TagState::need_data))
+            steps.push_back(at(Verb::get_data, device, place, place.content.task));
+        for (const auto& place : places(device, TagState::owned))
+            steps.push_back(at(Verb::commit, device, place, place.content.task));
+        for (const auto& step : steps) {
+            if (!obstacle(state, step, kernel))
+                return plain(step);
+        }
     }
     return std::nullopt;
 }

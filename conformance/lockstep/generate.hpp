@@ -27,6 +27,7 @@ ublk::model::Command choose(const ublk::model::State& state, const ublk::model::
                             const Chance& chance);
 
 // The next of the steps that leave no device behind, whatever the state; nullopt: nothing is left.
-std::optional<ublk::model::Command> clear_away(const ublk::model::State& state);
+std::optional<ublk::model::Command> clear_away(const ublk::model::State& state,
+                                               const ublk::model::KernelTraits& kernel);
 
 } // namespace conformance::lockstep

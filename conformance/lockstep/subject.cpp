@@ -2,7 +2,6 @@
 
 #include "conformance/driver/ctrl_verbs.hpp"
 
-#include <atomic>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
@@ -71,14 +70,20 @@ std::uint32_t io_op(Verb verb)
     }
 }
 
-// In a way that no signal ends, as I/O does.
-bool sleeps(pid_t tid)
+std::string line_of(pid_t tid, std::string_view file)
 {
-    std::ifstream file(fmt::format("/proc/self/task/{}/stat", tid));
+    std::ifstream stream(fmt::format("/proc/self/task/{}/{}", tid, file));
     std::string line;
-    std::getline(file, line);
+    std::getline(stream, line);
+    return line;
+}
+
+// "D": in a way that no signal ends, as I/O does. "?": it is gone.
+std::string state_of(pid_t tid)
+{
+    const auto line = line_of(tid, "stat");
     const auto name_end = line.rfind(')');
-    return tid != 0 && name_end != std::string::npos && line.substr(name_end + 2, 1) == "D";
+    return name_end != std::string::npos && name_end + 2 < line.size() ? line.substr(name_end + 2, 1) : "?";
 }
 
 // `moves` becomes the thread's id once the disk is open.
@@ -236,10 +241,19 @@ void Subject::start_app(const Command& command, Token token)
     });
     const auto end = std::chrono::steady_clock::now() + 1s;
     for (int asleep = 0; asleep < 2 && !app.done() && std::chrono::steady_clock::now() < end;) {
-        asleep = sleeps(moves->load()) ? asleep + 1 : 0;
+        asleep = moves->load() != 0 && state_of(moves->load()) == "D" ? asleep + 1 : 0;
         ::usleep(200);
     }
     apps_.insert({token, std::move(app)});
+    threads_[token] = moves;
+}
+
+std::string Subject::where_is(Token token)
+{
+    if (!threads_.contains(token))
+        return "";
+    const pid_t tid = threads_[token]->load();
+    return fmt::format(", its thread: {} in {}", state_of(tid), line_of(tid, "wchan"));
 }
 
 void Subject::interrupt(std::uint32_t dev)

@@ -6,9 +6,11 @@
 #include "conformance/lockstep/server_process.hpp"
 #include "ublk/model/step.hpp"
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace conformance::lockstep {
@@ -32,7 +34,8 @@ class Subject {
 
     // The answer comes by collect(). `before`: the device as the model has it; nullptr: there is none.
     void send(const Command& command, Token token, const ublk::model::Device* before);
-    std::vector<Answered> collect(); // what has come back since the last call
+    std::vector<Answered> collect();   // what has come back since the last call
+    std::string where_is(Token token); // ", its thread: S in futex_wait"; "" if it has none
 
     // The request that a tag of the server holds: the application that made it, and how far it is done.
     struct Held {
@@ -71,7 +74,8 @@ class Subject {
     };
     std::map<Token, Sent> sent_;
     std::map<Token, App> apps_;
-    std::map<Token, std::uint64_t> sectors_; // of each application's page
+    std::map<Token, std::shared_ptr<std::atomic<pid_t>>> threads_; // of applications, once they move data
+    std::map<Token, std::uint64_t> sectors_;                       // of each application's page
     std::multimap<std::uint32_t, Fd> open_disks_;
     std::vector<Answered> at_once_; // by system calls
 };

@@ -30,6 +30,20 @@ bool is_stopping(const State& state, const Device& device)
                                [&](const Waiting& w) { return w.stopping && w.command.dev == device.id; });
 }
 
+bool stops(const Command& command)
+{
+    return command.verb == Verb::stop || command.verb == Verb::try_stop || command.verb == Verb::del ||
+           command.verb == Verb::del_async;
+}
+
+// A STOP_DEV or DEL_DEV has not begun to stop the device, because of a lock.
+bool waits_to_stop(const State& state, const Device& device)
+{
+    return std::ranges::any_of(state.waiting, [&](const Waiting& w) {
+        return stops(w.command) && w.command.dev == device.id && !w.stopping && !w.stopped;
+    });
+}
+
 bool starts(const Command& command)
 {
     const auto* row = control_row(command.verb);
@@ -62,6 +76,13 @@ Reason queue_daemon_hazard(const Device& device, const Command& command)
             return !is_ready(queue) && std::ranges::any_of(queue.tags, armed);
         }))
         return "this kernel warns when the task of an incomplete queue ends: UBLK-CDEV-OPEN-005";
+    const auto with_server = [](const Tag& tag) { return tag.request != 0; };
+    if (command.verb == Verb::kill && std::ranges::any_of(device.queues, [&](const Queue& queue) {
+            return std::ranges::any_of(queue.tags, with_server) && std::ranges::none_of(queue.tags, armed);
+        }))
+        return "this kernel fails the requests of a dead server after 30 s if the queue has no other "
+               "command: "
+               "UBLK-LIFE-002";
     if (command.verb != Verb::fetch || command.queue >= device.queues.size())
         return std::nullopt;
     if (any_tag(device, is_canceled))
@@ -79,17 +100,20 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
     const bool starting = std::ranges::any_of(
         state.waiting, [&](const Waiting& w) { return w.command.dev == device.id && starts(w.command); });
     // Where STOP_DEV waits for the server, and START_DEV for STOP_DEV, a death leaves the order to chance.
-    const bool stops = command.verb == Verb::stop || command.verb == Verb::try_stop ||
-                       command.verb == Verb::del || command.verb == Verb::del_async;
-    if ((starts(command) && is_stopping(state, device)) || (stops && starting && !device.requests.empty()))
+    if ((starts(command) && is_stopping(state, device)) ||
+        (stops(command) && starting && !device.requests.empty()))
         return "START_DEV beside a STOP_DEV that waits";
     if (command.verb == Verb::set_params && starting)
         return "START_DEV would take some parameters from before and some from after: UBLK-START-004";
     // It waits for the lock, which STOP_DEV has until the server has answered, and no signal ends that.
     if (command.verb == Verb::fetch && is_stopping(state, device))
         return "FETCH beside a STOP_DEV that waits hangs the task that is to answer: UBLK-RING-007";
-    if (kernel.resize_oopses && command.verb == Verb::update_size && !device.disk)
-        return "this kernel crashes on UPDATE_SIZE without a disk: UBLK-SIZE-002";
+    if (kernel.resize_oopses && command.verb == Verb::update_size &&
+        (!device.disk || is_stopping(state, device)))
+        return "this kernel crashes on UPDATE_SIZE without a disk: UBLK-SIZE-002, UBLK-SIZE-010";
+    if (command.verb == Verb::kill && waits_to_stop(state, device) && !is_stopping(state, device))
+        return "STOP_DEV and the end of a ring would cancel the same commands: "
+               "conformance/known/reports/ring-exit-beside-del-dev.md";
     const bool touches_tags = !is_control(command.verb) || starts(command);
     if (device.unreset && touches_tags && command.verb != Verb::interrupt &&
         command.verb != Verb::close_block &&
