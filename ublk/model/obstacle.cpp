@@ -119,6 +119,8 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
         command.verb != Verb::close_block &&
         (command.verb != Verb::read && command.verb != Verb::write && command.verb != Verb::open_block))
         return "this kernel keeps the tags of the dead server: UBLK-CTRL-STOP-010, UBLK-LIFE-016";
+    if (kernel.cancel_repeats && command.verb == Verb::fetch && any_tag(device, is_canceled))
+        return "this kernel completes a canceled command again: UBLK-TAG-102";
     if (const auto why = start_hazard(state, device, command, kernel))
         return why;
     if (kernel.queue_daemon)

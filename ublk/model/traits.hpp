@@ -31,6 +31,7 @@ struct KernelTraits {
     bool any_recovery = false;  // ADD_DEV takes any combination of recovery flags
     bool recovery_einval = false;  // START_USER_RECOVERY before any disk is -EINVAL
     bool cancel_forgotten = false; // a canceled command does not keep its queue from being taken for ready
+    bool cancel_repeats = false;   // ... and is completed once more
     bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
     bool resize_oopses = false;    // UPDATE_SIZE without a disk
 };
