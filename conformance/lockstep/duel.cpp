@@ -141,8 +141,13 @@ bool Duel::is_aftermath(const Answered& answered) const
 void Duel::send_again(Token token)
 {
     const auto& command = sent_.at(token);
+    auto device = *model::find(state_, command.dev);
+    // The pid is still that of the server which was there when it was sent first.
+    const auto waiting = std::ranges::find(state_.waiting, token, &model::Waiting::token);
+    if (waiting != state_.waiting.end())
+        device.server = waiting->pid_server;
     ::usleep(1000);
-    subject_.send(command, token, model::find(state_, command.dev));
+    subject_.send(command, token, &device);
 }
 
 void Duel::observe(const Answered& answered)

@@ -203,7 +203,7 @@ void Subject::send_control(const Command& command, Token token, const model::Dev
         constexpr std::uint64_t init = 1; // which has no ublkcN open
         const bool server = command.given == Given::good && before != nullptr && before->server != 0;
         cmd.data = command.given == Given::zero ? 0
-                   : server                     ? static_cast<std::uint64_t>(servers_.at(command.dev)->pid())
+                   : server                     ? static_cast<std::uint64_t>(pid_of(before->server))
                                                 : init;
     }
     sent_.insert_or_assign(token, Sent{command, driver_.begin(control_nr(command.verb), cmd)});

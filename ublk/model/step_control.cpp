@@ -161,7 +161,9 @@ std::optional<std::int32_t> Stepper::refused(const Waiting& waiting, const Devic
         return -EINVAL;
     if (!row.needs.empty() && !device.flags.has_any(row.needs))
         return row.without;
-    if (kernel_.recovery_einval && !device.completed && waiting.command.verb == Verb::start_recovery)
+    const auto complete_queue = [](const Queue& queue) { return is_ready(queue); };
+    if (kernel_.recovery_einval && waiting.command.verb == Verb::start_recovery &&
+        std::ranges::none_of(device.queues, complete_queue))
         return -EINVAL;
     if (device.disk_object && !device.disk && waiting.command.verb == Verb::set_params)
         return -EACCES;

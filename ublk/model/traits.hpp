@@ -29,7 +29,7 @@ struct KernelTraits {
     bool all_queues = false;    // ... or before all queues are complete
     bool short_resent = false;  // the rest of a short write, and of a short read without copy, comes again
     bool any_recovery = false;  // ADD_DEV takes any combination of recovery flags
-    bool recovery_einval = false;  // START_USER_RECOVERY before any disk is -EINVAL
+    bool recovery_einval = false;  // START_USER_RECOVERY with no complete queue is -EINVAL
     bool cancel_forgotten = false; // a canceled command does not keep its queue from being taken for ready
     bool cancel_repeats = false;   // ... and is completed once more
     bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
