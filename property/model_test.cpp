@@ -92,9 +92,13 @@ class Ledger {
             std::map<Token, int> owners;
             for (const auto& queue : device.queues) {
                 for (const auto& tag : queue.tags) {
-                    const bool armed = tag.state == TagState::armed, owned = tag.request != 0;
+                    const bool in_use = tag.state == TagState::referenced;
+                    const bool armed = tag.state == TagState::armed || in_use, owned = tag.request != 0;
                     RC_ASSERT((tag.command != 0) == armed);
-                    RC_ASSERT(owned == (tag.state == TagState::owned || tag.state == TagState::need_data));
+                    if (tag.state != TagState::canceled)
+                        RC_ASSERT(owned == (owner(tag.state) == TagOwner::server
+                                                ? tag.state != TagState::unfetched
+                                                : in_use));
                     if (armed)
                         RC_ASSERT(out_.contains(tag.command));
                     if (owned)

@@ -42,9 +42,19 @@ Features some_flags(const KernelTraits& kernel, const Chance& chance)
         quiesce,
         user_recovery_reissue,
         user_recovery | user_recovery_fail_io | user_recovery_reissue,
+        support_zero_copy,
+        support_zero_copy | user_recovery | user_recovery_reissue,
+        support_zero_copy | user_copy | user_recovery,
+        auto_buf_reg,
+        auto_buf_reg | support_zero_copy | need_get_data,
+        zoned,
+        zoned | auto_buf_reg,
+        integrity,
     };
-    const auto flags = any_of(flavours, chance) & kernel.features;
-    return flags | (Features(no_auto_part_scan) & kernel.features);
+    auto flags = any_of(flavours, chance);
+    if (flags.has(zoned) && !kernel.features.has(zoned))
+        flags = {};
+    return flags | no_auto_part_scan;
 }
 
 Command add_device(const KernelTraits& kernel, const Chance& chance)
@@ -100,6 +110,24 @@ Given some_result(const Chance& chance)
     return any_of(results, chance);
 }
 
+// What a server does with the payload of a request that it has.
+void add_payload(std::vector<Command>& ways, const Device& device, const Chance& chance)
+{
+    const auto owned = places(device, TagState::owned);
+    if (owned.empty())
+        return;
+    const auto& place = any_of(owned, chance);
+    if (device.flags.has(Feature::user_copy))
+        ways.push_back(at(one_in(chance, 2) ? Verb::copy_in : Verb::copy_out, device, place,
+                          static_cast<std::uint8_t>(chance(2))));
+    if (!device.flags.has(Feature::support_zero_copy))
+        return;
+    for (const auto verb : {Verb::register_buffer, Verb::register_buffer, Verb::unregister_buffer}) {
+        ways.push_back(at(verb, device, place, static_cast<std::uint8_t>(chance(2))));
+        ways.back().value = chance(fixed_buffers);
+    }
+}
+
 // What brings the device further: it is started, served, recovered.
 std::vector<Command> ways_on(const State& state, const Device& device, const Chance& chance)
 {
@@ -141,7 +169,9 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Cha
     if (const auto asked = places(device, TagState::need_data); !asked.empty()) {
         const auto& place = any_of(asked, chance);
         ways.push_back(at(Verb::get_data, device, place, place.content.task));
+        ways.back().given = one_in(chance, 4) ? Given::wrong : Given::good;
     }
+    add_payload(ways, device, chance);
     if (device.disk) {
         add(one_in(chance, 2) ? Verb::read : Verb::write);
         ways.back().queue =
@@ -173,6 +203,8 @@ Command anything(const State& state, const KernelTraits& kernel, const Chance& c
     command.tag = static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 6 : 3));
     if (verb == Verb::update_size || verb == Verb::set_params)
         command.value = usual_sectors * (1 + chance(2));
+    if (verb == Verb::register_buffer || verb == Verb::unregister_buffer)
+        command.value = chance(fixed_buffers + 1);
     return command;
 }
 
@@ -227,11 +259,23 @@ std::optional<Command> clear_away(const State& state, const KernelTraits& kernel
             add(Verb::kill);
         else if (device.block_opens != 0)
             add(Verb::close_block);
-        // Where the server may not die with what it has, it answers.
+        // Where the server may not die with what it has, it answers; where not in a round, it ends that
+        // first.
         for (const auto& place : places(device, TagState::need_data))
             steps.push_back(at(Verb::get_data, device, place, place.content.task));
         for (const auto& place : places(device, TagState::owned))
             steps.push_back(at(Verb::commit, device, place, place.content.task));
+        for (std::uint8_t task = 0; task < device.fixed.size(); ++task) {
+            for (std::size_t slot = 0; slot < fixed_buffers; ++slot) {
+                if (device.fixed[task][slot] != 0)
+                    steps.push_back(
+                        {.verb = Verb::unregister_buffer, .dev = device.id, .task = task, .value = slot});
+            }
+        }
+        for (const auto& place : places(device, TagState::unfetched)) {
+            for (const auto task : {std::uint8_t{0}, std::uint8_t{1}})
+                steps.push_back(at(Verb::fetch, device, place, task));
+        }
         for (const auto& step : steps) {
             if (!obstacle(state, step, kernel))
                 return plain(step);

@@ -3,6 +3,7 @@
 #include "conformance/driver/case.hpp"
 #include "conformance/driver/child.hpp"
 #include "conformance/driver/expect.hpp"
+#include "ublk/model/state.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -24,7 +25,15 @@ namespace uapi = ublk::uapi;
 namespace wire = ublk::wire;
 
 struct ServerProcess::Order {
-    enum class Kind : std::uint8_t { open, send, collect, describe, end } kind = Kind::collect;
+    enum class Kind : std::uint8_t {
+        open,
+        send,
+        copy_out,
+        copy_in,
+        collect,
+        describe,
+        end
+    } kind = Kind::collect;
     bool buffer = false;
     std::uint32_t op = 0;
     IoCmd cmd;
@@ -61,6 +70,8 @@ bool say(int socket, const T& message)
     return sent == static_cast<ssize_t>(sizeof(message));
 }
 
+constexpr unsigned fixed_slots = 16;
+
 // What the tasks of one server share.
 class Shared {
   public:
@@ -88,6 +99,21 @@ class Shared {
     {
         return buffers_ + buffer_bytes * ((std::uint64_t{cmd.q_id} * device_.queue_depth + cmd.tag) %
                                           (std::uint64_t{device_.nr_hw_queues} * device_.queue_depth));
+    }
+    long copy(const IoCmd& cmd, bool out) const
+    {
+        std::array<std::byte, buffer_bytes> page{};
+        const auto pos = static_cast<off_t>(uapi::user_copy_pos(cmd.q_id, cmd.tag));
+        return sys(out ? ::pread(fd(), page.data(), page.size(), pos)
+                       : ::pwrite(fd(), page.data(), page.size(), pos));
+    }
+    // Of the ring's fixed buffers, for AUTO_BUF_REG.
+    std::uint64_t slot(const IoCmd& cmd) const
+    {
+        const bool registers = Features::from_raw(device_.flags).has(Feature::auto_buf_reg);
+        const std::size_t behind =
+            ublk::model::fixed_buffers + std::size_t{cmd.q_id} * device_.queue_depth + cmd.tag;
+        return registers ? behind % fixed_slots : 0;
     }
     IoDesc describe(const IoCmd& cmd) const
     {
@@ -118,19 +144,24 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
     const auto task = [&shared](int socket, int event) {
         auto opened = wire::Ring::open({.entries = 64, .sqe128 = false});
         auto ring = opened ? std::optional(std::move(*opened)) : std::nullopt;
-        if (ring && io_uring_register_eventfd(&ring->raw(), event) != 0)
+        if (ring && (io_uring_register_eventfd(&ring->raw(), event) != 0 ||
+                     ring->register_empty_buffers(fixed_slots) != 0))
             ring.reset();
         Order order;
         while (ring && receive(socket, order)) {
             Report report;
             if (order.kind == Order::Kind::open)
                 report.result = shared.open();
+            if (order.kind == Order::Kind::copy_out || order.kind == Order::Kind::copy_in)
+                report.result = shared.copy(order.cmd, order.kind == Order::Kind::copy_out);
             if (order.kind == Order::Kind::describe)
                 report.desc = shared.describe(order.cmd);
             if (order.kind == Order::Kind::send) {
                 if (order.buffer)
                     order.cmd.addr = shared.buffer(order.cmd);
-                wire::prep_io(*ring->sqe(), shared.fd(), order.op, order.cmd, order.user_data);
+                io_uring_sqe& entry = *ring->sqe();
+                wire::prep_io(entry, shared.fd(), order.op, order.cmd, order.user_data);
+                entry.addr = shared.slot(order.cmd);
                 const int sent = ring->submit();
                 report.result = sent < 0 ? sent : 0;
             }
@@ -202,6 +233,12 @@ long ServerProcess::send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer
     const Order order{
         .kind = Order::Kind::send, .buffer = buffer, .op = op, .cmd = cmd, .user_data = user_data};
     return tell(task, order).result;
+}
+
+long ServerProcess::copy(unsigned task, unsigned queue, unsigned tag, bool out)
+{
+    const IoCmd place{.q_id = static_cast<std::uint16_t>(queue), .tag = static_cast<std::uint16_t>(tag)};
+    return tell(task, {.kind = out ? Order::Kind::copy_out : Order::Kind::copy_in, .cmd = place}).result;
 }
 
 std::vector<Completion> ServerProcess::completions()

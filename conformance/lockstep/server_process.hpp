@@ -26,8 +26,11 @@ class ServerProcess {
 
     pid_t pid() const { return pid_; }
     long open(); // opens ublkcN and maps its descriptors; 0 or -errno of the open
-    // Sends an I/O command: 0, or -errno of io_uring_enter. `buffer`: the tag's own; else its address is 0.
+    // Sends an I/O command: 0, or -errno of io_uring_enter. `buffer`: the tag's own; else the address is the
+    // command's. AUTO_BUF_REG gets a slot for each tag, behind those that register_buffer uses.
     long send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer, std::uint64_t user_data);
+    // pread (out) or pwrite of a request's payload on ublkcN: bytes, or -errno.
+    long copy(unsigned task, unsigned queue, unsigned tag, bool out);
     std::vector<Completion> completions(); // that are there, of both tasks
     IoDesc describe(unsigned queue, unsigned tag);
     void end_task(unsigned task);

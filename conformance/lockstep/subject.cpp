@@ -64,6 +64,10 @@ std::uint32_t io_op(Verb verb)
         return uapi::opcode(IoNr::commit_and_fetch_req);
     case Verb::get_data:
         return uapi::opcode(IoNr::need_get_data);
+    case Verb::register_buffer:
+        return uapi::opcode(IoNr::register_io_buf);
+    case Verb::unregister_buffer:
+        return uapi::opcode(IoNr::unregister_io_buf);
     default:
         return uapi::encode_opcode(uapi::Direction::read_write, uapi::opcode_type_ublk, no_io_nr,
                                    sizeof(IoCmd));
@@ -155,6 +159,10 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
         servers_.at(command.dev)->kill();
         servers_.erase(command.dev);
         return answer(0);
+    case Verb::copy_out:
+    case Verb::copy_in:
+        return answer(servers_.at(command.dev)
+                          ->copy(command.task, command.queue, command.tag, command.verb == Verb::copy_out));
     case Verb::interrupt:
         interrupt(command.dev);
         return answer(0);
@@ -219,11 +227,14 @@ void Subject::send_io(const Command& command, Token token, const model::Device& 
                 cmd.result = model::committed_bytes(request, command.result);
         }
     }
-    // The payload of USER_COPY needs no buffer, and may have none.
-    const bool copies = !before.flags.has(Feature::user_copy);
-    const long sent =
-        servers_.at(command.dev)
-            ->send(command.task, io_op(command.verb), cmd, copies == (command.given == Given::good), token);
+    const bool registers = command.verb == Verb::register_buffer || command.verb == Verb::unregister_buffer;
+    if (registers) // the index; one that no ring has, instead of one that others use
+        cmd.addr = command.value < model::fixed_buffers ? command.value : 1000;
+    // Whoever moves the payload himself needs no buffer, and may have none.
+    const bool copies =
+        !before.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
+    const bool buffer = !registers && copies == (command.given == Given::good);
+    const long sent = servers_.at(command.dev)->send(command.task, io_op(command.verb), cmd, buffer, token);
     if (sent != 0)
         at_once_.push_back({token, sent});
 }

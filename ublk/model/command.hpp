@@ -30,10 +30,14 @@ enum class Verb : std::uint8_t {
     fetch,
     commit,
     get_data,
-    unknown_io, // an operation that no kernel has
-    end_task,   // the ring of a task, and the task with it
-    kill,       // the whole process
-    interrupt,  // START_DEV and END_USER_RECOVERY that wait
+    register_buffer,   // the request's pages become a fixed buffer of the task's ring
+    unregister_buffer, // ... no longer
+    unknown_io,        // an operation that no kernel has
+    copy_out,          // pread on ublkcN: the payload of a write
+    copy_in,           // pwrite on ublkcN: the payload of a read
+    end_task,          // the ring of a task, and the task with it
+    kill,              // the whole process
+    interrupt,         // START_DEV and END_USER_RECOVERY that wait
     // applications
     read,  // of one page
     write, // of one page
@@ -65,7 +69,7 @@ struct Command {
     Given result = Given::good;          // commit
     std::uint16_t queues = 1, depth = 1; // add
     uapi::Features flags{};              // add
-    std::uint64_t value = 0;             // update_size: 512-byte sectors; deliver: the request's token
+    std::uint64_t value = 0; // sectors of 512 bytes; the request's token; a slot of the ring's fixed buffers
 
     bool operator==(const Command&) const = default;
 };

@@ -24,6 +24,11 @@ bool is_canceled(const Tag& tag)
     return tag.state == TagState::canceled;
 }
 
+bool is_armed(const Tag& tag)
+{
+    return tag.state == TagState::armed;
+}
+
 bool is_stopping(const State& state, const Device& device)
 {
     return std::ranges::any_of(state.waiting,
@@ -59,6 +64,8 @@ Reason start_hazard(const State& state, const Device& device, const Command& com
     const bool goes_on = starts(command) || (waits && command.verb == Verb::fetch);
     if (!goes_on)
         return std::nullopt;
+    if (device.aborting)
+        return "this kernel goes on failing all I/O: UBLK-QUIESCE-012";
     if (kernel.no_stopping && any_tag(device, is_canceled))
         return "this kernel starts a disk on commands that have come back: UBLK-CTRL-STOP-008";
     if (kernel.one_shot_start && device.completed && !is_ready(device))
@@ -67,18 +74,19 @@ Reason start_hazard(const State& state, const Device& device, const Command& com
 }
 
 // One task for a queue, and the end of that task is the server's.
-Reason queue_daemon_hazard(const Device& device, const Command& command)
+Reason queue_daemon_hazard(const State& state, const Device& device, const Command& command)
 {
-    const auto armed = [](const Tag& tag) { return tag.state == TagState::armed; };
     if (command.verb == Verb::end_task)
         return "on this kernel the end of a task is that of its queues' server";
     if (command.verb == Verb::kill && std::ranges::any_of(device.queues, [&](const Queue& queue) {
-            return !is_ready(queue) && std::ranges::any_of(queue.tags, armed);
+            return !is_ready(queue) && std::ranges::any_of(queue.tags, is_armed);
         }))
         return "this kernel warns when the task of an incomplete queue ends: UBLK-CDEV-OPEN-005";
+    if (command.verb == Verb::kill && is_stopping(state, device) && !device.requests.empty())
+        return "this kernel hangs when a server dies beside a STOP_DEV that waits for it: UBLK-LIFE-009";
     const auto with_server = [](const Tag& tag) { return tag.request != 0; };
     if (command.verb == Verb::kill && std::ranges::any_of(device.queues, [&](const Queue& queue) {
-            return std::ranges::any_of(queue.tags, with_server) && std::ranges::none_of(queue.tags, armed);
+            return std::ranges::any_of(queue.tags, with_server) && std::ranges::none_of(queue.tags, is_armed);
         }))
         return "this kernel fails the requests of a dead server after 30 s if the queue has no other "
                "command: "
@@ -119,12 +127,25 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
         command.verb != Verb::close_block &&
         (command.verb != Verb::read && command.verb != Verb::write && command.verb != Verb::open_block))
         return "this kernel keeps the tags of the dead server: UBLK-CTRL-STOP-010, UBLK-LIFE-016";
+    const bool committed = std::ranges::any_of(
+        device.requests, [](const Request& request) { return request.committed.has_value(); });
+    if ((command.verb == Verb::kill || command.verb == Verb::end_task) && committed)
+        return "a ring that has the pages of a request that it has committed never ends: "
+               "conformance/known/reports/committed-buffer-outlives-server.md";
+    if (command.verb == Verb::register_buffer && kernel.features.has(Feature::support_zero_copy) &&
+        !kernel.features.has(Feature::buf_reg_off_daemon))
+        return "the rules for buffers on this kernel are not in the model";
     if (kernel.cancel_repeats && command.verb == Verb::fetch && any_tag(device, is_canceled))
         return "this kernel completes a canceled command again: UBLK-TAG-102";
+    const bool cancels = stops(command) || command.verb == Verb::kill || command.verb == Verb::end_task ||
+                         command.verb == Verb::quiesce;
+    if (kernel.cancel_repeats && cancels && device.completed && !is_ready(device) &&
+        any_tag(device, is_armed))
+        return "this kernel does not cancel commands of a second round before it is complete: UBLK-TAG-102";
     if (const auto why = start_hazard(state, device, command, kernel))
         return why;
     if (kernel.queue_daemon)
-        return queue_daemon_hazard(device, command);
+        return queue_daemon_hazard(state, device, command);
     return std::nullopt;
 }
 

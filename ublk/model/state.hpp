@@ -6,7 +6,9 @@
 #include "ublk/uapi/ctrl.hpp"
 #include "ublk/uapi/features.hpp"
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +26,7 @@ struct Tag {
     TagState state = TagState::unfetched;
     std::uint8_t task = 0; // that fetched it
     Token command = 0;     // that is with the driver
-    Token request = 0;     // that is with the server
+    Token request = 0;     // that is with the server, or committed and still in use
     bool operator==(const Tag&) const = default;
 };
 
@@ -46,6 +48,8 @@ struct Request {
     bool parked =
         false; // it waits for a server; it may be delivered, and must be only after END_USER_RECOVERY
     std::uint16_t done = 0; // bytes that a short answer has completed
+    // COMMIT has come while fixed buffers had the pages: it takes effect when the last of them has gone.
+    std::optional<std::int32_t> committed{};
     bool operator==(const Request&) const = default;
 };
 inline constexpr std::int32_t request_bytes = 4096;
@@ -61,6 +65,8 @@ struct Waiting {
     bool operator==(const Waiting&) const = default;
 };
 
+inline constexpr std::size_t fixed_buffers = 3; // slots that are used of each ring
+
 struct Device {
     std::uint32_t id = 0;
     std::uint16_t depth = 1;
@@ -72,6 +78,7 @@ struct Device {
     bool deleted = false;
     bool stopping = false;         // STOP_DEV came while ublkcN was open
     bool completed = false;        // a round of FETCHes has been complete
+    bool aborting = false;         // KernelTraits::aborts_stay has come true
     bool unreset = false;          // tags are as the dead server left them
     std::uint32_t server = 0;      // the process that has ublkcN open, by number; 0: none
     std::uint32_t info_server = 0; // the process that GET_DEV_INFO tells
@@ -80,6 +87,7 @@ struct Device {
     bool disk_object = false;      // the disk, or what is left of it while ublkbN is open
     std::vector<Queue> queues;
     std::vector<Request> requests;
+    std::array<std::array<Token, fixed_buffers>, 2> fixed{}; // of each task's ring: the request; 0: empty
     bool operator==(const Device&) const = default;
 };
 

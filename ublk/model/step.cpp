@@ -105,6 +105,16 @@ Expected Stepper::run(const Command& command)
     case Verb::deliver:
         deliver(device, command);
         break;
+    case Verb::register_buffer:
+        register_buffer(device, command);
+        break;
+    case Verb::unregister_buffer:
+        unregister_buffer(device, command);
+        break;
+    case Verb::copy_out:
+    case Verb::copy_in:
+        copy(device, command);
+        break;
     default:
         io(device, command);
     }

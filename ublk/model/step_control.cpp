@@ -129,7 +129,8 @@ std::int32_t Stepper::add_error(const Command& command) const
     const bool recovery = kernel_.any_recovery || is_valid_recovery(flags);
     const bool quiesce = !flags.has(Feature::quiesce) || flags.has(Feature::user_recovery);
     const bool id = command.dev == uapi::no_dev_id || command.dev <= uapi::max_dev_id;
-    return counts && recovery && quiesce && id ? 0 : -EINVAL;
+    const bool integrity = !flags.has(Feature::integrity) || flags.has(Feature::user_copy);
+    return counts && recovery && quiesce && integrity && id ? 0 : -EINVAL;
 }
 
 std::int32_t Stepper::add(const Command& command)
@@ -138,6 +139,8 @@ std::int32_t Stepper::add(const Command& command)
     std::uint32_t id = command.dev;
     if (id != uapi::no_dev_id && find(state_, id) != nullptr)
         return -EEXIST;
+    if (flags.has(Feature::zoned) && !flags.has_any(Feature::user_copy | Feature::support_zero_copy))
+        return -EINVAL;
     for (id = id == uapi::no_dev_id ? 0 : id; find(state_, id) != nullptr;)
         ++id;
     Queue queue;
@@ -265,6 +268,8 @@ std::optional<std::int32_t> Stepper::stop(Waiting& waiting, Device& device)
         if (!device.requests.empty())
             return std::nullopt;
     }
+    device.aborting =
+        kernel_.aborts_stay && (device.aborting || (device.disk && queues_without_server(device)));
     if (!device.deleted)
         finish_stop(device);
     waiting.stopping = false;

@@ -1,4 +1,5 @@
 // The server's side: its file, its rings, its commands.
+#include "ublk/model/buffers.hpp"
 #include "ublk/model/stepper.hpp"
 
 #include <algorithm>
@@ -79,7 +80,8 @@ std::optional<std::int32_t> Stepper::io_error(const Device& device, const Comman
     const TagReply reply = tag_row(tag.state, event, asks_data ? TagWhen::copied : TagWhen::done)->reply;
     if (reply.kind == TagReply::Kind::answers && reply.value < 0)
         return reply.value;
-    if (command.verb == Verb::unknown_io)
+    const bool buffers = command.verb == Verb::register_buffer || command.verb == Verb::unregister_buffer;
+    if (command.verb == Verb::unknown_io || (buffers && !kernel_.features.has(Feature::support_zero_copy)))
         return -EINVAL;
     if (is_fetch && is_bad_buffer(device, command.given, needs_buffer))
         return -EINVAL;
@@ -142,13 +144,24 @@ std::int32_t committed_bytes(const Request& request, Given result)
 void Stepper::commit(Device& device, const Command& command)
 {
     Tag& tag = device.queues[command.queue].tags[command.tag];
-    const auto found = std::ranges::find(device.requests, std::exchange(tag.request, 0), &Request::app);
-    Request request = *found;
-    device.requests.erase(found);
-    tag.state = tag_row(TagState::owned, TagEvent::commit, TagWhen::done)->to;
+    const auto request = std::ranges::find(device.requests, tag.request, &Request::app);
+    const std::int32_t bytes = committed_bytes(*request, command.result);
+    const bool in_use = is_in_use(device, request->app);
+    tag.state = tag_row(TagState::owned, TagEvent::commit, in_use ? TagWhen::referenced : TagWhen::done)->to;
     tag.command = own_;
+    if (in_use) {
+        request->committed = bytes;
+        return;
+    }
+    tag.request = 0;
+    const Request finished = *request;
+    device.requests.erase(request);
+    finish(device, finished, bytes);
+}
 
-    const std::int32_t bytes = committed_bytes(request, command.result);
+// `request` is no longer among the device's.
+void Stepper::finish(Device& device, Request request, std::int32_t bytes)
+{
     const bool is_short = bytes >= 0 && bytes < request_bytes - request.done;
     const bool copied_read = !request.write && !moves_payload_itself(device);
     if (bytes < 0 || (bytes == 0 && !request.write))
@@ -157,22 +170,35 @@ void Stepper::commit(Device& device, const Command& command)
         return complete(request.app, request_bytes);
     request.done = static_cast<std::uint16_t>(request.done + bytes);
     request.delivered = false;
+    request.committed.reset();
     admit(device, request);
 }
 
 void Stepper::get_data(Device& device, const Command& command)
 {
     Tag& tag = device.queues[command.queue].tags[command.tag];
-    const TagRow& row = *tag_row(tag.state, TagEvent::get_data, TagWhen::copied);
+    const bool copied = command.given == Given::good;
+    const TagRow& row =
+        *tag_row(tag.state, TagEvent::get_data, copied ? TagWhen::copied : TagWhen::not_copied);
     tag.state = row.to;
-    complete(own_, row.reply.value);
+    if (copied)
+        return complete(own_, row.reply.value);
+    // Nothing could be copied: the request comes again.
+    tag.command = own_;
+    const auto found = std::ranges::find(device.requests, std::exchange(tag.request, 0), &Request::app);
+    Request request = *found;
+    device.requests.erase(found);
+    request.delivered = false;
+    admit(device, request);
 }
 
-// Commands that the task sent are canceled, and nobody is left to be told.
+// Commands that the task sent are canceled, and nobody is left to be told. Its ring's buffers go with it.
 void Stepper::end_task(Device& device, unsigned task)
 {
     bool any = false;
     device.ended_tasks |= static_cast<std::uint8_t>(1U << task);
+    for (auto& buffer : device.fixed[task])
+        drop(device, buffer);
     for (auto& queue : device.queues) {
         for (auto& tag : queue.tags) {
             const TagRow* row = tag_row(tag.state, TagEvent::cancel);

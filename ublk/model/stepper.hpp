@@ -48,7 +48,12 @@ class Stepper {
     std::optional<std::int32_t> io_error(const Device& device, const Command& command) const;
     void fetch(Device& device, const Command& command);
     void commit(Device& device, const Command& command);
+    void finish(Device& device, Request request, std::int32_t bytes);
     void get_data(Device& device, const Command& command);
+    void register_buffer(Device& device, const Command& command);
+    void unregister_buffer(Device& device, const Command& command);
+    void drop(Device& device, Token& buffer);
+    void copy(const Device& device, const Command& command);
     void queue_complete(Device& device, Queue& queue);
     void end_task(Device& device, unsigned task);
     void release(Device& device);

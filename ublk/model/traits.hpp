@@ -28,10 +28,12 @@ struct KernelTraits {
     bool late_delivery = false; // nothing is delivered before END_USER_RECOVERY
     bool all_queues = false;    // ... or before all queues are complete
     bool short_resent = false;  // the rest of a short write, and of a short read without copy, comes again
+    bool copy_einval = false;   // pread and pwrite on ublkcN are -EINVAL without USER_COPY
     bool any_recovery = false;  // ADD_DEV takes any combination of recovery flags
     bool recovery_einval = false;  // START_USER_RECOVERY with no complete queue is -EINVAL
     bool cancel_forgotten = false; // a canceled command does not keep its queue from being taken for ready
     bool cancel_repeats = false;   // ... and is completed once more
+    bool aborts_stay = false;      // a recovery device that was stopped fails all I/O after its next start
     bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
     bool resize_oopses = false;    // UPDATE_SIZE without a disk
 };
