@@ -69,6 +69,14 @@ Result<Control> Control::open()
 Result<void> Control::call(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
                            int interrupt_fd)
 {
+    if (auto answer = ask(name, nr, command, interrupt_fd); !answer)
+        return std::unexpected(std::move(answer.error()));
+    return {};
+}
+
+Result<std::int32_t> Control::ask(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
+                                  int interrupt_fd)
+{
     std::int32_t res = 0;
     if (by_path_.contains(command.dev_id)) {
         const PathCommand carried(command);
@@ -79,7 +87,7 @@ Result<void> Control::call(std::string_view name, uapi::CtrlNr nr, const uapi::C
         res = send(nr, command, interrupt_fd);
     }
     if (res >= 0)
-        return {};
+        return res;
     std::optional<std::uint32_t> device;
     if (command.dev_id != uapi::no_dev_id)
         device = command.dev_id;
@@ -221,6 +229,16 @@ Result<void> Control::resize(std::uint32_t device, std::uint64_t bytes)
 {
     return call("UPDATE_SIZE", uapi::CtrlNr::update_size,
                 {.dev_id = device, .data = bytes >> uapi::sector_shift});
+}
+
+Result<std::uint32_t> Control::register_memory(std::uint32_t device, std::span<std::byte> pages)
+{
+    const uapi::ShmemBufReg buffer{.addr = address(pages.data()), .len = pages.size()};
+    const auto index = ask("REG_BUF", uapi::CtrlNr::reg_buf,
+                           {.dev_id = device, .len = sizeof(buffer), .addr = address(&buffer)});
+    if (!index)
+        return std::unexpected(index.error());
+    return static_cast<std::uint32_t>(*index);
 }
 
 Result<void> Control::start_recovery(std::uint32_t device)

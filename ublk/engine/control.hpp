@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <set>
+#include <span>
 #include <string_view>
 #include <sys/types.h>
 #include <vector>
@@ -49,6 +50,11 @@ class Control {
     Result<void> quiesce(std::uint32_t device, std::chrono::milliseconds timeout);
     // The disk has another size from now on, in bytes (6.16, UPDATE_SIZE).
     Result<void> resize(std::uint32_t device, std::uint64_t bytes);
+    // Lets direct I/O of applications in these pages come without a copy (7.1, SHMEM_ZC); their index among
+    // all that are registered with the device, from 0. With a disk it waits until no request is out. Errors:
+    // EOPNOTSUPP, EINVAL if they are no whole pages or more than 4 GiB, EEXIST if some are registered
+    // already, EFAULT if they cannot be written.
+    Result<std::uint32_t> register_memory(std::uint32_t device, std::span<std::byte> pages);
     // Whether a new server may attach. Errors: EBUSY, the old one is still there; EINVAL, the device was not
     // added with recovery.
     Result<void> start_recovery(std::uint32_t device);
@@ -59,6 +65,9 @@ class Control {
 
   private:
     Control(wire::Fd node, wire::Ring ring) : node_(std::move(node)), ring_(std::move(ring)) {}
+    // What the driver answered, 0 or more.
+    Result<std::int32_t> ask(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
+                             int interrupt_fd = -1);
     Result<void> call(std::string_view name, uapi::CtrlNr nr, const uapi::CtrlCmd& command,
                       int interrupt_fd = -1);
     std::int32_t call_interruptible(uapi::CtrlNr nr, const uapi::CtrlCmd& command, int interrupt_fd);

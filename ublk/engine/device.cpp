@@ -124,6 +124,11 @@ Result<Recovering> Recovering::begin(Control& control, std::uint32_t id, const S
     auto info = control.info(id);
     if (!info)
         return std::unexpected(std::move(info.error()));
+    if (data_path_of(uapi::Features::from_raw(info->flags)) == DataPath::shmem) {
+        Error error = make_error("recovery", EOPNOTSUPP, id);
+        error.hint = "its shared memory belongs to a server that is gone: delete the device and add another";
+        return std::unexpected(std::move(error));
+    }
     const auto deadline = Clock::now() + patience;
     for (;;) {
         auto started = control.start_recovery(id);
@@ -146,11 +151,17 @@ Result<Recovering> Recovering::begin(Control& control, std::uint32_t id, const S
     return Recovering(DeviceClaim(control, *info, true), own, *params);
 }
 
-Result<void> PrepareStep::check_backend(bool serves_unmapped, const Integrity& integrity) const
+Result<void> PrepareStep::check_backend(bool serves_unmapped, bool may_share,
+                                        const Integrity& integrity) const
 {
     const std::uint32_t id = claim_.info().dev_id;
     if (!serves_unmapped && !is_mapped(serving_.data_path))
         return std::unexpected(needs_mapped_payload(serving_.data_path, id));
+    if (!may_share && serving_.data_path == DataPath::shmem) {
+        Error error = make_error("data path shmem", EINVAL, id);
+        error.hint = "neither this backend nor its queue can share memory: use copy";
+        return std::unexpected(std::move(error));
+    }
     if (integrity == integrity_of(params_))
         return {};
     Error error = make_error("integrity", EINVAL, id);
@@ -158,8 +169,27 @@ Result<void> PrepareStep::check_backend(bool serves_unmapped, const Integrity& i
     return std::unexpected(std::move(error));
 }
 
+// Before there is a disk: with one, the driver would wait for its requests.
+Result<void> PrepareStep::register_shared()
+{
+    const std::uint32_t id = claim_.info().dev_id;
+    for (std::size_t number = 0; number < serving_.shared.size(); ++number) {
+        const auto index = claim_.control().register_memory(id, serving_.shared[number]);
+        if (!index)
+            return std::unexpected(index.error());
+        if (*index != number) {
+            Error error = make_error("REG_BUF", EPROTO, id);
+            error.hint = "somebody else has registered memory with the device";
+            return std::unexpected(std::move(error));
+        }
+    }
+    return {};
+}
+
 Result<Prepared> PrepareStep::prepare_queues(QueueBody body, EndedFn on_end)
 {
+    if (auto registered = register_shared(); !registered)
+        return std::unexpected(std::move(registered.error()));
     Control& control = claim_.control();
     const std::uint32_t id = claim_.info().dev_id;
     std::vector<CpuMask> masks;

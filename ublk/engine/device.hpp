@@ -18,6 +18,7 @@
 #include "ublk/engine/kernel_queue.hpp"
 #include "ublk/engine/paranoid.hpp"
 #include "ublk/engine/queue_runner.hpp"
+#include "ublk/engine/shmem_queue.hpp"
 #include "ublk/uapi/ctrl.hpp"
 #include "ublk/uapi/params.hpp"
 
@@ -69,7 +70,8 @@ struct DefaultObservers {
     auto operator()([[maybe_unused]] const QueueContext& context) const
     {
         if constexpr (UBLK_ASSERTIONS != 0)
-            return Paranoid(context.info.queue_depth, context.params);
+            return Paranoid(context.info.queue_depth, context.params,
+                            uapi::Features::from_raw(context.info.flags));
         else
             return Unobserved();
     }
@@ -161,7 +163,8 @@ class PrepareStep {
         Integrity integrity;
         if constexpr (ServesIntegrity<B>)
             integrity = backend.geometry().integrity;
-        if (auto fits = check_backend(ServesUnmapped<B>, integrity); !fits)
+        constexpr bool may_share = std::same_as<Queue, KernelQueue> && !ServesZones<B> && !ServesIntegrity<B>;
+        if (auto fits = check_backend(ServesUnmapped<B>, may_share, integrity); !fits)
             return std::unexpected(std::move(fits.error()));
         return prepare_queues(
             [&backend, observe, context = QueueContext{0, 0, info(), params_}](
@@ -169,6 +172,10 @@ class PrepareStep {
                 QueueContext mine = context;
                 mine.queue = options.queue;
                 mine.thread = options.thread;
+                if constexpr (may_share) {
+                    if (options.data_path == DataPath::shmem)
+                        return serve_queue<ShmemQueue, ShmemQueue>(backend, options, armed, observe(mine));
+                }
                 if constexpr (std::same_as<Queue, KernelQueue> && !ServesZones<B>) {
                     if (options.batch)
                         return serve_queue<BatchQueue, BatchQueue>(backend, options, armed, observe(mine));
@@ -209,7 +216,8 @@ class PrepareStep {
         armed(runner.arm());
         return runner.run();
     }
-    Result<void> check_backend(bool serves_unmapped, const Integrity& integrity) const;
+    Result<void> check_backend(bool serves_unmapped, bool may_share, const Integrity& integrity) const;
+    Result<void> register_shared();
     Result<Prepared> prepare_queues(QueueBody body, EndedFn on_end);
     DeviceClaim claim_;
     ServingOptions serving_;

@@ -71,6 +71,35 @@ Result<void> check_integrity(const DeviceOptions& options, const Geometry& geome
     return {};
 }
 
+Result<void> check_shared(const DeviceOptions& options)
+{
+    const SharedMemory& shared = options.serving.shared;
+    if (options.serving.data_path != DataPath::shmem) {
+        if (shared.empty())
+            return {};
+        return wrong(EINVAL,
+                     fmt::format("shared memory with the data path {}", to_string(options.serving.data_path)),
+                     "use the data path shmem, or leave it out");
+    }
+    constexpr std::size_t most_mappings = 65536, page = 4096;
+    if (shared.empty() || shared.size() > most_mappings)
+        return wrong(EINVAL, fmt::format("the data path shmem with {} mappings", shared.size()),
+                     fmt::format("give 1 to {}", most_mappings));
+    for (const auto& mapping : shared)
+        if (mapping.empty() || mapping.size() > max_shared_bytes || mapping.size() % page != 0 ||
+            std::bit_cast<std::uintptr_t>(mapping.data()) % page != 0)
+            return wrong(EINVAL, fmt::format("{} bytes of shared memory", mapping.size()),
+                         "give whole pages, at most 4 GiB");
+    for (const auto& [there, what] :
+         {std::pair(options.serving.batch, "batches"), std::pair(options.zoned, "zones"),
+          // What was registered stays so when its server has died, and nobody knows it any more.
+          std::pair(options.recovery != Recovery::none, "recovery")})
+        if (there)
+            return wrong(EINVAL, fmt::format("{} with the data path shmem", what),
+                         "leave out one of the two");
+    return {};
+}
+
 } // namespace
 
 std::string_view to_string(Recovery recovery)
@@ -120,6 +149,8 @@ Features wished_features(const DeviceOptions& options)
 
 DataPath data_path_of(Features features)
 {
+    if (features.has(Feature::shmem_zc))
+        return DataPath::shmem;
     if (features.has(Feature::auto_buf_reg))
         return DataPath::auto_buf;
     if (features.has(Feature::support_zero_copy))
@@ -141,7 +172,7 @@ Recovery recovery_of(Features features)
 Error needs_mapped_payload(DataPath path, std::optional<std::uint32_t> device)
 {
     Error error = make_error(fmt::format("data path {}", to_string(path)), EOPNOTSUPP, device);
-    error.hint = "this backend has to see the payload: use copy, get-data or user-copy";
+    error.hint = "this backend has to see the payload: use copy, get-data, user-copy or shmem";
     return error;
 }
 
@@ -165,6 +196,8 @@ Result<void> validate(const DeviceOptions& options, const Geometry& geometry, bo
         return wrong(EINVAL, "batches with the data path get-data",
                      "the driver has no such command for a batch: use copy");
     if (auto checked = check_geometry(geometry, options.max_io_bytes); !checked)
+        return checked;
+    if (auto checked = check_shared(options); !checked)
         return checked;
     if (auto checked = check_integrity(options, geometry); !checked)
         return checked;

@@ -33,6 +33,9 @@ struct ServingOptions {
     bool batch = false;                  // commands for many tags at once (UBLK_F_BATCH_IO, 7.0)
     std::uint16_t threads_per_queue = 1; // tags are shared out among them; more than one needs 6.16
     bool huge_pages = false;             // for the tags' buffers, where there are some
+    // With the data path shmem, and with no other: they are registered with the device, and have to live
+    // until it is stopped. What an application does to them while a request is out, the backend sees.
+    SharedMemory shared{};
 };
 
 struct DeviceOptions {

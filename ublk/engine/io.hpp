@@ -49,7 +49,8 @@ struct Integrity {
 };
 
 // One request. `data` is the tag's buffer cut to the request: filled by the kernel for a write, to be filled
-// by the backend for a read, empty for the rest. It is the backend's until the request is answered. Where the
+// by the backend for a read, empty for the rest; or, with the data path shmem, memory that the application
+// shares, and may change at any time. It is the backend's until the request is answered. Where the
 // payload is never mapped (zero copy), `data` is empty for reads and writes too: only ring operations reach
 // it.
 struct Io {

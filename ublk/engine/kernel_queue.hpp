@@ -40,8 +40,10 @@ class KernelQueue : public QueueBase {
         });
     }
 
-  private:
+  protected:
     explicit KernelQueue(QueueBase base);
+
+  private:
     // What the driver takes as addresses is linear in the tag on every path: no branch per command. Where it
     // takes none, the place is for the sector of a ZONE_APPEND.
     void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result, std::uint64_t sector = 0) noexcept

@@ -24,9 +24,11 @@ struct Unobserved {
     void completed(std::uint16_t, std::int32_t) noexcept {}
     // All that was there has been taken.
     void drained() noexcept {}
-    // A request, before its payload is brought and before the backend sees it. `buffer` is the tag's, empty
-    // if payload does not pass through one.
+    // A request, before its payload is brought and before the backend sees it. `buffer` is where its payload
+    // goes: the tag's, or shared memory from there to its end; empty if it is not mapped, or nowhere.
     void request(const Io&, const uapi::IoDesc&, std::span<std::byte>) noexcept {}
+    // The payload of this request is in memory that is shared with the application.
+    void shared(const Io&) noexcept {}
     // What will be committed for the request.
     void answered(const Io&, std::int32_t) noexcept {}
 
@@ -43,6 +45,7 @@ concept QueueObserver = requires(O& observer, std::uint16_t tag, std::int32_t re
     { observer.completed(tag, result) } noexcept;
     { observer.drained() } noexcept;
     { observer.request(io, desc, buffer) } noexcept;
+    { observer.shared(io) } noexcept;
     { observer.answered(io, result) } noexcept;
     { observer.sound() } noexcept -> std::same_as<bool>;
     { observer.report() } -> std::same_as<std::string>;
@@ -65,6 +68,7 @@ class Observers : private O... {
     {
         (O::request(io, desc, buffer), ...);
     }
+    void shared(const Io& io) noexcept { (O::shared(io), ...); }
     void answered(const Io& io, std::int32_t result) noexcept { (O::answered(io, result), ...); }
     bool sound() const noexcept { return (O::sound() && ...); }
     std::string report() const { return (std::string() + ... + O::report()); }

@@ -35,6 +35,7 @@ class Counting : public Unobserved {
             pending_[op] = {};
         }
     }
+    void shared(const Io&) noexcept { observe::bump(metrics_->shared, 1); }
     void answered(const Io& io, std::int32_t result) noexcept
     {
         // Reads and writes that succeed first: this is in the path of each of them.
@@ -138,8 +139,9 @@ class Watch {
     {
         observe::QueueMetrics& metrics = metrics_->of(context.queue, context.thread);
         const std::uint16_t depth = context.info.queue_depth;
+        [[maybe_unused]] const auto features = uapi::Features::from_raw(context.info.flags);
         if constexpr (how == Watching::paranoid || UBLK_ASSERTIONS != 0)
-            return Observers(Paranoid(depth, context.params), Timing(metrics, depth),
+            return Observers(Paranoid(depth, context.params, features), Timing(metrics, depth),
                              ErrorLog(*log_, metrics));
         else if constexpr (how == Watching::timing)
             return Observers(Timing(metrics, depth), ErrorLog(*log_, metrics));

@@ -35,7 +35,7 @@ bool changes(uapi::IoOp op)
 
 std::string_view to_string(Violation violation)
 {
-    constexpr std::array<std::string_view, 17> names{"no such tag",
+    constexpr std::array<std::string_view, 18> names{"no such tag",
                                                      "stray completion",
                                                      "unknown result",
                                                      "data asked for twice",
@@ -49,6 +49,7 @@ std::string_view to_string(Violation violation)
                                                      "beyond the end",
                                                      "too long",
                                                      "no room in the buffer",
+                                                     "outside of the shared memory",
                                                      "foreign address",
                                                      "bad answer",
                                                      "not what was answered"};
@@ -124,13 +125,14 @@ std::optional<Violation> Paranoid::check(const uapi::IoDesc& desc, std::span<std
         return wrong;
     if (auto wrong = check_range(desc))
         return wrong;
-    if (!carries_data(static_cast<uapi::IoOp>(desc.op())) || buffer.empty())
+    const bool is_shared = desc.flags().has(uapi::IoFlag::shmem_zc);
+    if (!carries_data(static_cast<uapi::IoOp>(desc.op())) || (buffer.empty() && !is_shared))
         return std::nullopt;
     if (std::uint64_t{desc.nr_sectors} << uapi::sector_shift > buffer.size())
-        return Violation::no_room;
+        return is_shared ? Violation::outside_shared : Violation::no_room;
     // 0: we did not tell the driver where the buffer is. Of shared memory it is no address.
     const auto address = reinterpret_cast<std::uintptr_t>(buffer.data());
-    if (desc.addr != 0 && desc.addr != address && !desc.flags().has(uapi::IoFlag::shmem_zc))
+    if (desc.addr != 0 && desc.addr != address && !is_shared)
         return Violation::foreign_addr;
     return std::nullopt;
 }
@@ -149,6 +151,9 @@ std::optional<Violation> Paranoid::check_offered(const uapi::IoDesc& desc) const
     if (op == flush && !attrs.has(uapi::Attr::volatile_cache))
         return Violation::not_announced;
     if (desc.flags().has(uapi::IoFlag::fua) && !attrs.has(uapi::Attr::fua))
+        return Violation::not_announced;
+    if (desc.flags().has(uapi::IoFlag::shmem_zc) &&
+        (!features_.has(uapi::Feature::shmem_zc) || !carries_data(op)))
         return Violation::not_announced;
     if (desc.flags().has(uapi::IoFlag::integrity) &&
         (!offers(params_, uapi::ParamType::integrity) || !carries_data(op)))

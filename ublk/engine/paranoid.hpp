@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ublk/engine/observer.hpp"
+#include "ublk/uapi/features.hpp"
 #include "ublk/uapi/params.hpp"
 
 #include <array>
@@ -26,13 +27,14 @@ enum class Violation : std::uint8_t {
     not_announced, // an operation or flag that the parameters do not offer
     read_only,     // changes a device that refuses writes
     no_sectors,
-    misaligned,   // begins or ends inside a logical block
-    beyond_end,   // of the device
-    too_long,     // longer than the parameters allow
-    no_room,      // longer than the tag's buffer
-    foreign_addr, // the driver copies elsewhere than to the tag's buffer
-    bad_answer,   // a result that the driver would misunderstand
-    other_result, // what is committed is not what was answered
+    misaligned,     // begins or ends inside a logical block
+    beyond_end,     // of the device
+    too_long,       // longer than the parameters allow
+    no_room,        // longer than the tag's buffer
+    outside_shared, // its place in shared memory is not, or not wholly, in what was registered
+    foreign_addr,   // the driver copies elsewhere than to the tag's buffer
+    bad_answer,     // a result that the driver would misunderstand
+    other_result,   // what is committed is not what was answered
 };
 std::string_view to_string(Violation violation); // "stray completion", …
 
@@ -41,7 +43,11 @@ std::string_view to_string(Violation violation); // "stray completion", …
 // gave them. Costs some dozens of instructions for each request.
 class Paranoid : public Unobserved {
   public:
-    Paranoid(std::uint16_t depth, const uapi::Params& params) : params_(params), tags_(depth) {}
+    // `features` are the device's.
+    Paranoid(std::uint16_t depth, const uapi::Params& params, uapi::Features features = {})
+        : params_(params), features_(features), tags_(depth)
+    {
+    }
 
     void sent(std::uint16_t tag, TagEvent event, std::int32_t result) noexcept;
     void completed(std::uint16_t tag, std::int32_t result) noexcept;
@@ -86,6 +92,7 @@ class Paranoid : public Unobserved {
     void violated(Violation violation, std::uint16_t tag, const Entry& entry) noexcept;
 
     uapi::Params params_;
+    uapi::Features features_;
     std::vector<Tag> tags_;
     std::optional<Violation> violation_;
     std::uint16_t culprit_ = 0; // its tag, which may not exist

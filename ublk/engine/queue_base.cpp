@@ -50,8 +50,8 @@ std::int32_t move_all(std::size_t size, Transfer transfer) noexcept
 
 std::string_view to_string(DataPath path)
 {
-    constexpr std::array<std::string_view, data_paths.size()> names{"copy", "get-data", "user-copy",
-                                                                    "zero-copy", "auto-buf"};
+    constexpr std::array<std::string_view, data_paths.size()> names{"copy",      "get-data", "user-copy",
+                                                                    "zero-copy", "auto-buf", "shmem"};
     return names[static_cast<std::size_t>(path)];
 }
 
@@ -68,6 +68,8 @@ uapi::Features needed_features(DataPath path)
         return uapi::Feature::support_zero_copy;
     case DataPath::auto_buf:
         return uapi::Feature::support_zero_copy | uapi::Feature::auto_buf_reg;
+    case DataPath::shmem:
+        return uapi::Feature::shmem_zc;
     }
     return {};
 }
@@ -107,8 +109,7 @@ Pages::~Pages()
 QueueBase::QueueBase(const KernelQueueOptions& options, wire::Ring ring, wire::DescriptorMap descriptors,
                      Pages buffers)
     : options_(options), mapped_(is_mapped(options.data_path)),
-      copies_(options.data_path == DataPath::user_copy),
-      short_reads_(options.data_path == DataPath::copy || options.data_path == DataPath::get_data),
+      copies_(options.data_path == DataPath::user_copy), short_reads_(mapped_ && !copies_),
       buffers_(std::move(buffers)), descriptors_(std::move(descriptors)), ring_(std::move(ring))
 {
     // The driver takes no address from a server that copies by itself, or not at all.
@@ -164,7 +165,8 @@ void QueueBase::watch(int leave_fd) noexcept
 
 // Pages that nobody registered yet are registered for just this operation: the three are linked, and the
 // last goes even if the operation failed.
-void QueueBase::start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept
+void QueueBase::start_at(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags,
+                         std::byte* payload) noexcept
 {
     const bool on_pages = !mapped_ && (op.kind == RingOp::Kind::read || op.kind == RingOp::Kind::write);
     const bool register_here =
@@ -174,7 +176,7 @@ void QueueBase::start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) 
     io_uring_sqe* sqe = entry(tag);
     if (sqe == nullptr)
         return;
-    prepare(*sqe, tag, op);
+    prepare(*sqe, tag, op, payload);
     sqe->user_data = user_data(static_cast<std::uint32_t>(Done::op), tag);
     if (register_here) {
         sqe->flags |= IOSQE_IO_HARDLINK;
@@ -192,7 +194,7 @@ void QueueBase::send_registration(uapi::IoNr nr, std::uint16_t tag, unsigned sqe
     sqe->flags |= static_cast<std::uint8_t>(sqe_flags);
 }
 
-void QueueBase::prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op) noexcept
+void QueueBase::prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op, std::byte* payload) noexcept
 {
     const bool is_read = op.kind == RingOp::Kind::read;
     const auto length = static_cast<unsigned>(op.length);
@@ -200,8 +202,8 @@ void QueueBase::prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op) 
     case RingOp::Kind::read:
     case RingOp::Kind::write:
         if (mapped_) {
-            io_uring_prep_rw(is_read ? IORING_OP_READ : IORING_OP_WRITE, &sqe, op.fd,
-                             buffer(tag).data() + op.at, length, op.offset);
+            io_uring_prep_rw(is_read ? IORING_OP_READ : IORING_OP_WRITE, &sqe, op.fd, payload + op.at, length,
+                             op.offset);
         } else { // the address counts from the beginning of the registered pages
             io_uring_prep_rw(is_read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED, &sqe, op.fd, nullptr,
                              length, op.offset);

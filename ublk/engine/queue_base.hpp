@@ -4,6 +4,7 @@
 
 #include "ublk/engine/error.hpp"
 #include "ublk/engine/queue_runner.hpp"
+#include "ublk/engine/shared_memory.hpp"
 #include "ublk/uapi/features.hpp"
 #include "ublk/uapi/io.hpp"
 #include "ublk/wire/command.hpp"
@@ -27,17 +28,20 @@ enum class DataPath : std::uint8_t {
                // ring for each of them (UBLK_F_SUPPORT_ZERO_COPY, 6.15)
     auto_buf,  // as zero_copy, but the driver registers the pages before the request arrives; where it
                // cannot, we do (UBLK_F_AUTO_BUF_REG, 6.16)
+    shmem,     // nobody copies what lies in memory that the application shares with us, all else is as with
+               // copy (UBLK_F_SHMEM_ZC, 7.1)
 };
-inline constexpr std::array data_paths{DataPath::copy, DataPath::get_data, DataPath::user_copy,
-                                       DataPath::zero_copy, DataPath::auto_buf};
+inline constexpr std::array data_paths{DataPath::copy,      DataPath::get_data, DataPath::user_copy,
+                                       DataPath::zero_copy, DataPath::auto_buf, DataPath::shmem};
 
-std::string_view to_string(DataPath path); // "copy", "get-data", "user-copy", "zero-copy", "auto-buf"
+// "copy", "get-data", "user-copy", "zero-copy", "auto-buf", "shmem"
+std::string_view to_string(DataPath path);
 // The features that a device needs for it; none for copy.
 uapi::Features needed_features(DataPath path);
-// Whether payload passes through a buffer of the tag, where any backend can see it.
+// Whether payload is in memory of this process, where any backend can see it.
 constexpr bool is_mapped(DataPath path)
 {
-    return path == DataPath::copy || path == DataPath::get_data || path == DataPath::user_copy;
+    return path != DataPath::zero_copy && path != DataPath::auto_buf;
 }
 
 struct KernelQueueOptions {
@@ -52,6 +56,8 @@ struct KernelQueueOptions {
     unsigned desc_size = uapi::min_io_desc_size;
     DataPath data_path = DataPath::copy;
     bool batch = false; // the device has UBLK_F_BATCH_IO
+    // Of the data path shmem: what is registered with the device. They outlive the queue.
+    std::span<const std::span<std::byte>> shared;
     bool huge_pages = false;
     bool leaves_when_quiesced = false; // after the first abort armed tags are left: QUIESCE misses those that
                                        // it finds owned, and nobody aborts them once they are committed
@@ -103,7 +109,10 @@ class QueueBase {
         return copy_out(tag, metadata, uapi::pos_integrity_flag);
     }
     bool short_reads() const noexcept { return short_reads_; }
-    void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept;
+    void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept
+    {
+        start_at(tag, op, flags, buffer(tag).data());
+    }
     bool leaves_armed() const noexcept { return leaves_armed_; }
     uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return descriptors_.read(tag); }
     std::span<std::byte> buffer(std::uint16_t tag) noexcept
@@ -122,6 +131,9 @@ class QueueBase {
 
     // `commands`: ring entries that the commands of a tag can take at once. `extra`: further entries.
     static Result<QueueBase> open(const KernelQueueOptions& options, unsigned commands, unsigned extra);
+
+    // `payload`: of the request, where it is mapped.
+    void start_at(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags, std::byte* payload) noexcept;
 
     std::size_t buffer_offset(std::uint16_t tag) const noexcept
     {
@@ -157,7 +169,7 @@ class QueueBase {
               Pages buffers);
     void watch(int leave_fd) noexcept;
     void send_registration(uapi::IoNr nr, std::uint16_t tag, unsigned sqe_flags) noexcept;
-    void prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op) noexcept;
+    void prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op, std::byte* payload) noexcept;
     // `of`: 0 for payload, or pos_integrity_flag.
     std::int32_t copy_in(std::uint16_t tag, std::span<std::byte> data, std::uint64_t of = 0) const noexcept;
     std::int32_t copy_out(std::uint16_t tag, std::span<const std::byte> data,

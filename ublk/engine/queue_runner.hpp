@@ -37,6 +37,10 @@ struct TagRange {
 // zones need commit_append(tag, result, sector) as well: commit() for a ZONE_APPEND, written at `sector`.
 // Those that serve integrity need bring_metadata() and deliver_metadata(), which are for metadata what the
 // like are for payload, and room for it in buffer(tag).
+//
+// A driver that shares memory with applications has payload(tag, desc): where the payload of that request is,
+// in buffer(tag) or in shared memory, which may be too short for a request that is wrong; then its start()
+// works on what payload() gave last. A driver of that kind copies().
 template <typename D>
 concept QueueDriver =
     requires(D& driver, std::uint16_t tag, std::int32_t result, const RingOp& op, uapi::IoFlags flags,
@@ -59,6 +63,11 @@ concept QueueDriver =
         { driver.descriptor(tag) } noexcept -> std::same_as<uapi::IoDesc>;
         { driver.buffer(tag) } noexcept -> std::same_as<std::span<std::byte>>;
     };
+
+template <typename D>
+concept SharesMemory = requires(D& driver, std::uint16_t tag, const uapi::IoDesc& desc) {
+    { driver.payload(tag, desc) } noexcept -> std::same_as<std::span<std::byte>>;
+};
 
 // How a queue ended. It ended well if `code` is 0.
 struct QueueEnd {
@@ -127,6 +136,7 @@ class QueueRunner {
     static constexpr std::uint16_t most_refusals = 1000;
     static constexpr bool zoned = ServesZones<B>;
     static constexpr bool protects = ServesIntegrity<B>;
+    static constexpr bool shares = SharesMemory<Driver>;
 
     bool entered(int res) noexcept
     {
@@ -203,7 +213,13 @@ class QueueRunner {
               {},
               number,
               queue_};
-        observer_.request(io, desc, driver_.mapped() ? driver_.buffer(number) : std::span<std::byte>());
+        if constexpr (shares) {
+            if (carries_data(io.op))
+                io.data = driver_.payload(number, desc);
+            observer_.request(io, desc, io.data);
+        } else {
+            observer_.request(io, desc, driver_.mapped() ? driver_.buffer(number) : std::span<std::byte>());
+        }
         if (!observer_.sound())
             return;
         if constexpr (zoned)
@@ -226,13 +242,16 @@ class QueueRunner {
         constexpr bool looked_at = AsyncBackend<B> || !ServesUnmapped<B>;
         if (looked_at ? !driver_.mapped() : !copies())
             return true;
-        const std::span<std::byte> buffer = driver_.buffer(io.tag);
+        const std::span<std::byte> buffer = shares ? io.data : driver_.buffer(io.tag);
         const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
         if (length > buffer.size()) [[unlikely]] {
             answer(io, tag, -EIO);
             return false;
         }
         io.data = buffer.first(static_cast<std::size_t>(length));
+        if constexpr (shares)
+            if (io.flags.has(uapi::IoFlag::shmem_zc))
+                observer_.shared(io);
         if (io.op == uapi::IoOp::write || (zoned && io.op == uapi::IoOp::zone_append)) {
             if (const std::int32_t res = driver_.bring(io.tag, io.data); res < 0) [[unlikely]] {
                 answer(io, tag, commit_result(io, res));
@@ -265,6 +284,12 @@ class QueueRunner {
             return driver_.mapped();
     }
 
+    // In shared memory the driver takes any read that is answered for a whole one.
+    bool short_reads(const Io& io) const noexcept
+    {
+        return driver_.short_reads() && !(shares && io.flags.has(uapi::IoFlag::shmem_zc));
+    }
+
     // After a step of an asynchronous backend: its next operation, or the end of the request.
     void go_on(std::uint16_t number, Tag& tag, const Io& io, std::int32_t answer, const RingOp& op) noexcept
     {
@@ -289,7 +314,7 @@ class QueueRunner {
     // Commits the backend's answer, once a read's payload is with the driver.
     void finish(const Io& io, Tag& tag, std::int32_t done) noexcept
     {
-        std::int32_t result = commit_result(io, done, driver_.short_reads());
+        std::int32_t result = commit_result(io, done, short_reads(io));
         if constexpr (zoned)
             if (io.op == uapi::IoOp::zone_append)
                 appended_[io.tag] = io.start_sector;

@@ -39,6 +39,7 @@ Result<void> QueueThreads::launch(const uapi::DevInfo& info, const ServingOption
                                   const Integrity& integrity, const std::vector<CpuMask>& masks, Body body)
 {
     body_ = std::move(body);
+    shared_ = serving.shared;
     const unsigned per_queue = serving.threads_per_queue;
     // Buffers of whole pages: the driver writes into them page by page.
     constexpr std::uint64_t page = 4096;
@@ -60,6 +61,7 @@ Result<void> QueueThreads::launch(const uapi::DevInfo& info, const ServingOption
                 .tags = {first, static_cast<std::uint16_t>(end - first)},
                 .data_path = serving.data_path,
                 .batch = serving.batch,
+                .shared = shared_,
                 .huge_pages = serving.huge_pages,
                 .leaves_when_quiesced = uapi::Features::from_raw(info.flags).has(uapi::Feature::quiesce),
                 .leave_fd = leave_.get()};

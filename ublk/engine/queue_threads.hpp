@@ -42,6 +42,7 @@ class QueueThreads {
     wire::Fd char_fd_;
     wire::Fd ended_, leave_;
     EndedFn on_end_;
+    SharedMemory shared_; // the queues' view of it
     Body body_;
     std::vector<std::thread> threads_;
     mutable std::mutex mutex_; // guards failure_; taken only when a queue starts or ends

@@ -46,6 +46,7 @@ struct alignas(128) QueueMetrics {
     std::uint64_t batches = 0;       // of completions: enters that found some
     std::uint64_t completions = 0;   // commands that came back
     std::uint64_t dropped = 0;       // log messages of this queue that were dropped
+    std::uint64_t shared = 0;        // requests whose payload was in memory shared with the application
     // Nanoseconds from when the server sees that a request is there until its answer is ready to be sent.
     std::array<Histogram, latency_names.size()> latency{};
 };

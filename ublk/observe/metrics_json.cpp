@@ -34,7 +34,7 @@ Json queue(const QueueMetrics& metrics, bool timed)
     Json object{{"requests", by_op(metrics.requests)}, {"errors", by_op(metrics.errors)},
                 {"bytes", by_op(metrics.bytes)},       {"enters", metrics.enters},
                 {"batches", metrics.batches},          {"completions", metrics.completions},
-                {"log_dropped", metrics.dropped}};
+                {"log_dropped", metrics.dropped},      {"shared", metrics.shared}};
     if (!timed)
         return object;
     object["latency_ns"] = Json::object();

@@ -60,6 +60,10 @@ struct Families {
     MetricFamily batches{"ublk_batches_total", "Enters that found completions", MetricType::Counter, {}};
     MetricFamily completions{"ublk_completions_total", "Commands that came back", MetricType::Counter, {}};
     MetricFamily dropped{"ublk_log_dropped_total", "Log messages that were dropped", MetricType::Counter, {}};
+    MetricFamily shared{"ublk_shared_requests_total",
+                        "Requests whose payload was in memory shared with the application",
+                        MetricType::Counter,
+                        {}};
     MetricFamily latency{"ublk_request_duration_seconds",
                          "From when the server sees a request until its answer is ready",
                          MetricType::Histogram,
@@ -81,6 +85,7 @@ struct Families {
         batches.metric.push_back(counter(of_queue, queue.batches));
         completions.metric.push_back(counter(of_queue, queue.completions));
         dropped.metric.push_back(counter(of_queue, queue.dropped));
+        shared.metric.push_back(counter(of_queue, queue.shared));
         for (std::size_t i = 0; timed && i < latency_names.size(); ++i)
             latency.metric.push_back(histogram(with(latency_names[i]), queue.latency[i]));
     }
@@ -94,8 +99,8 @@ std::vector<MetricFamily> families_of(const std::vector<Snapshot>& devices)
             all.add({{"device", std::to_string(device.device)}, {"queue", std::to_string(queue)}},
                     queues[queue], device.timed);
     }
-    return {all.requests, all.errors,      all.bytes,   all.enters,
-            all.batches,  all.completions, all.dropped, all.latency};
+    return {all.requests,    all.errors,  all.bytes,  all.enters, all.batches,
+            all.completions, all.dropped, all.shared, all.latency};
 }
 
 class Source : public prometheus::Collectable {

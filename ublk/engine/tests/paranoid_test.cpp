@@ -149,7 +149,7 @@ TEST(Paranoid, SeesThatTheDriverCopiesElsewhere)
         auto desc = request(IoOp::write);
         desc.addr = addr;
         desc.op_flags |= flags;
-        Paranoid checker(1, params());
+        Paranoid checker(1, params(), uapi::Feature::shmem_zc);
         checker.request({.op = IoOp::write, .start_sector = 8, .nr_sectors = 8}, desc, queue.buffer(0));
         return checker.violation();
     };
