@@ -314,10 +314,12 @@ CASE("INTEGRITY-LACK-001", contract,
         std::vector<std::string> arguments;
     } rows[] = {
         {Feature::integrity, "INTEGRITY", protected_by("t10-type1")},
+        {Feature::shmem_zc, "SHMEM_ZC", {"--type", "memory", "--shmem", "/tmp/lacking.img"}},
         {Feature::batch_io, "BATCH_IO", {"--type", "memory", "--batch"}},
         {Feature::auto_buf_reg, "AUTO_BUF_REG", {"--type", "null", "--data-path", "auto-buf"}},
         {Feature::per_io_daemon, "PER_IO_DAEMON", {"--type", "null", "--threads-per-queue", "2"}},
     };
+    std::ofstream("/tmp/lacking.img") << std::string(page_size(), '\0');
     bool lacking = false;
     for (const auto& row : rows) {
         if (offers(row.feature))

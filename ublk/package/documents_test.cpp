@@ -111,6 +111,8 @@ TEST(Completion, OffersValuesThatTheProgramTakes)
             std::vector<std::string> line{"add", option, value};
             if (std::string_view(option) != "--type")
                 line.insert(line.end(), {"--type", "memory"});
+            if (value == "shmem")
+                line.insert(line.end(), {"--shmem", "x"});
             if (value == "file")
                 line.insert(line.end(), {"--file", "x"});
             EXPECT_TRUE(parse(line).has_value()) << option << ' ' << value;

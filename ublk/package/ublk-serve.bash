@@ -9,12 +9,12 @@ _ublk_serve() {
     fi
     case $previous in
     --type) words="null memory file zoned" ;;
-    --data-path) words="copy get-data user-copy zero-copy auto-buf auto" ;;
+    --data-path) words="copy get-data user-copy zero-copy auto-buf shmem auto" ;;
     --integrity) words="t10-type1 t10-type3" ;;
     --recovery) words="none wait reissue fail-io" ;;
     --block-size) words="512 1024 2048 4096" ;;
     --log-level) words="error warning info debug" ;;
-    --file | --json)
+    --file | --json | --shmem)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return ;;
     *)

@@ -27,7 +27,7 @@ constexpr std::array integrity_names{IntegrityName{"t10-type1", backends::T10Typ
 
 // The line as written; numbers are checked here, not by the parser, so that each complaint names its mend.
 struct Raw {
-    std::string type, size, file, json, id, integrity;
+    std::string type, size, file, json, id, integrity, shmem;
     std::string queues = "1", depth = "64", block_size = "512", max_io = "512K", data_path;
     std::string recovery = "none", threads = "1";
     std::string zone_size, zone_capacity, conventional, max_open, max_active;
@@ -102,6 +102,15 @@ std::optional<Notice> contradiction(const Raw& raw, BackendType type)
     if (raw.unprivileged && (copies || raw.data_path == engine::to_string(engine::DataPath::user_copy)))
         return notice(
             "--unprivileged does not go with the data path user-copy, which is root's: use copy or get-data");
+    const auto& shared = engine::to_string(engine::DataPath::shmem);
+    if (raw.data_path == shared && raw.shmem.empty())
+        return notice("--data-path 'shmem' needs memory to share: add --shmem FILE");
+    if (!raw.shmem.empty() && (copies || (!raw.data_path.empty() && raw.data_path != shared)))
+        return notice(fmt::format("--shmem '{}' does not go with {}: it is for the data path shmem",
+                                  raw.shmem,
+                                  zoned    ? "--type zoned"
+                                  : copies ? "--integrity"
+                                           : fmt::format("--data-path '{}'", raw.data_path)));
     if (raw.daemon && raw.json == "-")
         return notice("--json - does not go with --daemon: give a file name");
     return std::nullopt;
@@ -142,12 +151,15 @@ std::optional<Notice> check_serving(AddCommand& add, const Raw& raw)
     add.auto_path = raw.data_path == "auto";
     if (raw.data_path.empty() && (add.type == BackendType::zoned || add.integrity))
         add.device.serving.data_path = engine::DataPath::user_copy;
+    else if (raw.data_path.empty() && !raw.shmem.empty())
+        add.device.serving.data_path = engine::DataPath::shmem;
     else if (!raw.data_path.empty() && !add.auto_path &&
              !choose(engine::data_paths, raw.data_path, add.device.serving.data_path))
         return Notice{
             exit_usage,
-            fmt::format("--data-path '{}': give auto, copy, get-data, user-copy, zero-copy or auto-buf",
-                        raw.data_path)};
+            fmt::format(
+                "--data-path '{}': give auto, copy, get-data, user-copy, zero-copy, auto-buf or shmem",
+                raw.data_path)};
     if (!choose(engine::recoveries, raw.recovery, add.device.recovery))
         return Notice{exit_usage,
                       fmt::format("--recovery '{}': give none, wait, reissue or fail-io", raw.recovery)};
@@ -309,6 +321,7 @@ std::expected<Command, Notice> check_add(const Raw& raw)
     if (auto notice = check_watch(add, raw))
         return std::unexpected(std::move(*notice));
     add.file = raw.file;
+    add.shmem = raw.shmem;
     add.direct = raw.direct;
     add.read_only = raw.read_only;
     add.daemon = raw.daemon;
@@ -402,8 +415,13 @@ void describe_add(CLI::App& add, Raw& raw)
     add.add_option("--data-path", raw.data_path,
                    "How payload travels: copy (by the driver), get-data (by the driver, when asked), "
                    "user-copy (by the server), zero-copy (registered for each operation), auto-buf "
-                   "(registered by the driver), auto (the best of this kernel for this backend); default "
+                   "(registered by the driver), shmem (in memory of --shmem, else as copy), auto (the best "
+                   "of this kernel for this backend); default "
                    "copy, of a zoned device and with --integrity user-copy");
+    add.add_option(
+        "--shmem", raw.shmem,
+        "A file on tmpfs or hugetlbfs: direct I/O in its pages, which the application maps too, needs no "
+        "copy; needs Linux 7.1");
     add.add_flag("--batch", raw.batch, "Commands for many requests at once; needs Linux 7.0");
     add.add_option("--recovery", raw.recovery,
                    "When the server dies: none (the disk ends), wait (its requests fail, new ones wait for "

@@ -39,6 +39,7 @@ struct AddCommand {
     bool auto_path = false;                // the data path is chosen when the kernel has been asked
     std::optional<std::uint32_t> recovers; // no new device: this one is taken over
     std::vector<int> ends_on{SIGINT, SIGTERM, SIGHUP}; // signals
+    std::string shmem;                                 // file of the data path shmem
     std::string json;                                  // file name, "-" for standard output, empty for none
     std::string metrics; // where to serve them, an address of this machine; empty for nowhere
     bool paranoid = false;

@@ -25,8 +25,9 @@ Result<void> announce(const AddCommand& command, const uapi::DevInfo& info, std:
 // Serves until there is a reason to end, and returns the exit code.
 int serve_until_end(engine::Running running, int signal_fd);
 
-// What --data-path auto comes to on a kernel that offers `offered`.
-engine::DataPath best_data_path(const AddCommand& command, uapi::Features offered);
+// What --data-path auto comes to on a kernel that offers `offered`, with a backend that serves unmapped
+// payload, or one that does not, as when it is decorated.
+engine::DataPath best_data_path(const AddCommand& command, bool serves_unmapped, uapi::Features offered);
 
 // With --dry-run: what would be made, or why it cannot be. The exit code.
 int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool serves_unmapped);

@@ -100,6 +100,14 @@ TEST(CommandLine, MakesADeviceThatKeepsProtectionInformation)
     EXPECT_STREQ(to_string(std::optional<backends::T10Type>()), "none");
 }
 
+TEST(CommandLine, SharesMemoryOfAFile)
+{
+    const auto add = added("add --type memory --shmem /dev/shm/x");
+    EXPECT_EQ(add.shmem, "/dev/shm/x");
+    EXPECT_EQ(add.device.serving.data_path, engine::DataPath::shmem);
+    EXPECT_EQ(added("add --type memory --shmem x --data-path shmem").shmem, "x");
+}
+
 TEST(CommandLine, TakesHowADeviceIsServed)
 {
     const auto add = std::get<AddCommand>(*parse_line(
@@ -211,14 +219,25 @@ TEST(CommandLine, RefusesWhatMakesNoSenseAndNamesIt)
         {"add --type zoned --conventional 64", "64 conventional"},
         {"add --type zoned --data-path copy", "--data-path 'copy'"},
         {"add --type zoned --read-only", "--read-only"},
+        {"info", "ID"},
+        {"stop one", "'one'"},
+        {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits
+    };
+    expect_refused(lines);
+}
+
+TEST(CommandLine, RefusesSharedMemoryAndProtectionInformationWhereTheyMakeNoSense)
+{
+    const std::vector<WrongLine> lines{
+        {"add --type memory --data-path shmem", "add --shmem FILE"},
+        {"add --type memory --shmem x --data-path copy", "--shmem 'x' does not go with --data-path 'copy'"},
+        {"add --type memory --shmem x --integrity t10-type1", "--shmem 'x' does not go with --integrity"},
+        {"add --type zoned --shmem x", "--shmem 'x' does not go with --type zoned"},
         {"add --type memory --integrity crc", "--integrity 'crc'"},
         {"add --type null --integrity t10-type1", "--integrity 't10-type1' does not go with --type null"},
         {"add --type memory --integrity t10-type1 --data-path copy", "--data-path 'copy'"},
         {"add --type memory --integrity t10-type1 --unprivileged", "--unprivileged"},
         {"add --type memory --with corrupt:part=guard", "--integrity"},
-        {"info", "ID"},
-        {"stop one", "'one'"},
-        {"delete 4294967296", "'4294967296'"}, // 0 in 32 bits
     };
     expect_refused(lines);
 }
