@@ -134,6 +134,9 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
     if ((command.verb == Verb::kill || command.verb == Verb::end_task) && committed)
         return "a ring that has the pages of a request that it has committed never ends: "
                "conformance/known/reports/committed-buffer-outlives-server.md";
+    const bool copies = command.verb == Verb::copy_in || command.verb == Verb::copy_out;
+    if (copies && committed)
+        return "what pread and pwrite get of a request that is committed is not in the model";
     if (command.verb == Verb::register_buffer && kernel.features.has(Feature::support_zero_copy) &&
         !kernel.features.has(Feature::buf_reg_off_daemon))
         return "the rules for buffers on this kernel are not in the model";
