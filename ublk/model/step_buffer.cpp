@@ -83,7 +83,7 @@ void Stepper::copy(const Device& device, const Command& command)
         return complete(own_, -EINVAL);
     if (request->write != (command.verb == Verb::copy_out))
         return complete(own_, -EACCES);
-    complete(own_, request_bytes - request->done);
+    complete(own_, request_bytes - (kernel_.copy_untruncated ? 0 : request->done)); // a page is asked for
 }
 
 } // namespace ublk::model

@@ -29,7 +29,8 @@ struct KernelTraits {
     bool all_queues = false;    // ... or before all queues are complete
     bool short_resent = false;  // the rest of a short write, and of a short read without copy, comes again
     bool copy_einval = false;   // pread and pwrite on ublkcN are -EINVAL without USER_COPY
-    bool any_recovery = false;  // ADD_DEV takes any combination of recovery flags
+    bool copy_untruncated = false; // ... and return what was asked for, not what the request has
+    bool any_recovery = false;     // ADD_DEV takes any combination of recovery flags
     bool recovery_einval = false;  // START_USER_RECOVERY with no complete queue is -EINVAL
     bool cancel_forgotten = false; // a canceled command does not keep its queue from being taken for ready
     bool cancel_repeats = false;   // ... and is completed once more
