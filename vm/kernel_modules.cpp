@@ -28,6 +28,40 @@ std::optional<std::string> module_of_file(const fs::path& file)
     return std::nullopt;
 }
 
+// The aliases of a kernel's ciphers and checksums: what asks for those at run time names no module (btrfs of
+// 6.18: crypto-crc32c). Those of other modules would take too long to read.
+class CryptoAliases {
+  public:
+    explicit CryptoAliases(const ModuleIndex& index) : index_(index) {}
+
+    // The name of a module, which may be `name` itself; empty: there is none.
+    std::string resolve(const std::string& name)
+    {
+        if (index_.files.contains(name))
+            return name;
+        if (!modules_)
+            read();
+        const auto found = modules_->find(name);
+        return found == modules_->end() ? std::string() : found->second;
+    }
+
+  private:
+    void read()
+    {
+        modules_.emplace();
+        for (const auto& [module, file] : index_.files) {
+            if (file.parent_path().filename() != "crypto")
+                continue;
+            if (const auto info = read_module_info(file))
+                for (const auto& alias : info->aliases)
+                    modules_->emplace(alias, module);
+        }
+    }
+
+    const ModuleIndex& index_;
+    std::optional<std::map<std::string, std::string>> modules_; // by alias
+};
+
 } // namespace
 
 ModuleIndex ModuleIndex::of(const fs::path& directory)
@@ -72,6 +106,7 @@ Result<std::vector<fs::path>> module_closure(const ModuleIndex& index, std::span
 {
     std::vector<fs::path> order;
     std::set<std::string> seen;
+    CryptoAliases aliases(index);
     // Depth is bounded by the number of modules: each is entered once.
     const std::function<Result<void>(const std::string&, std::string_view)> visit =
         [&](const std::string& name, std::string_view wanted_by) -> Result<void> {
@@ -86,8 +121,8 @@ Result<std::vector<fs::path>> module_closure(const ModuleIndex& index, std::span
         const auto info = read_module_info(file->second);
         if (!info)
             return std::unexpected(info.error());
-        for (const auto& needed : info->softdep)
-            if (index.files.contains(needed))
+        for (const auto& wanted : info->softdep)
+            if (const auto needed = aliases.resolve(wanted); !needed.empty())
                 if (const auto done = visit(needed, name); !done)
                     return done;
         for (const auto& needed : info->depends)

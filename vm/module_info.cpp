@@ -105,6 +105,8 @@ Result<ModuleInfo> parse_module_info(std::string_view bytes, const std::filesyst
         } else if (key == "softdep") {
             auto names = pre_dependencies(value);
             std::move(names.begin(), names.end(), std::back_inserter(info.softdep));
+        } else if (key == "alias") {
+            info.aliases.push_back(module_name(value));
         } else if (key == "vermagic") {
             info.vermagic_release = value.substr(0, value.find(' '));
         }

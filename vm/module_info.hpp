@@ -16,7 +16,8 @@ std::string module_name(std::string_view name);
 struct ModuleInfo {
     std::string vermagic_release;     // first word of vermagic
     std::vector<std::string> depends; // must be loaded before
-    std::vector<std::string> softdep; // should be loaded before, where there is such a module
+    std::vector<std::string> softdep; // should be loaded before, where there is such a module or alias
+    std::vector<std::string> aliases; // other names, or patterns of devices
 };
 
 // `bytes` is the module's content, uncompressed; `module` names it in the error (unavailable): no module.

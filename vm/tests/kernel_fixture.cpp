@@ -89,13 +89,16 @@ std::string boot_image(std::string_view release)
     return image;
 }
 
-std::string module_file(std::string_view release, std::string_view depends, std::string_view softdep)
+std::string module_file(std::string_view release, std::string_view depends, std::string_view softdep,
+                        std::string_view alias)
 {
     using namespace std::string_literals;
     auto info = fmt::format("license=GPL{0}{0}depends={1}{0}vermagic={2} SMP preempt mod_unload {0}", '\0',
                             depends, release);
     if (!softdep.empty())
         info += fmt::format("softdep={}{}", softdep, '\0');
+    if (!alias.empty())
+        info += fmt::format("alias={}{}", alias, '\0');
     const auto names = "\0.modinfo\0.shstrtab\0"s;
     std::string bytes(sizeof(Elf64_Ehdr), '\0');
     Elf64_Ehdr header{};

@@ -37,7 +37,7 @@ std::string read(const fs::path& file);
 std::string boot_image(std::string_view release);
 // An object file with nothing but a .modinfo section.
 std::string module_file(std::string_view release, std::string_view depends = "",
-                        std::string_view softdep = "");
+                        std::string_view softdep = "", std::string_view alias = "");
 
 using Files = std::map<std::string, std::string>; // path -> content
 // A Debian package: ar with debian-binary and data.tar.xz.

@@ -6,9 +6,10 @@ namespace {
 
 class Modules : public testing::Test {
   protected:
-    void module(const std::string& file, std::string_view depends = "", std::string_view softdep = "")
+    void module(const std::string& file, std::string_view depends = "", std::string_view softdep = "",
+                std::string_view alias = "")
     {
-        write(directory_ / "kernel" / file, module_file("7.3.4", depends, softdep));
+        write(directory_ / "kernel" / file, module_file("7.3.4", depends, softdep, alias));
     }
     std::vector<std::string> closure(std::vector<std::string> names)
     {
@@ -60,6 +61,15 @@ TEST_F(Modules, soft_dependencies_count_where_they_exist)
     module("crc32c.ko");
     module("later.ko");
     EXPECT_EQ(closure({"fs"}), (Names{"crc32c.ko", "fs.ko"}));
+}
+
+TEST_F(Modules, soft_dependencies_may_name_what_a_checksum_is_called)
+{
+    module("fs/fs.ko", "", "pre: crypto-crc32c pre: crypto-other");
+    module("crypto/crc32c-cryptoapi.ko", "lib", "", "crypto-crc32c");
+    module("drivers/crypto-crc32c-card.ko", "", "", "crypto-other");
+    module("lib.ko");
+    EXPECT_EQ(closure({"fs"}), (Names{"lib.ko", "crc32c-cryptoapi.ko", "fs.ko"}));
 }
 
 TEST_F(Modules, a_circle_ends)
