@@ -117,7 +117,10 @@ Conclusion conclude_exact(const reports::Measurement& measured, double gate)
 {
     if (measured.ratio == 1 && measured.low == 1 && measured.high == 1)
         return {Change::none, "equal"};
-    if (std::abs(measured.ratio - 1) <= gate)
+    if (measured.metric == calls_per_io || measured.metric == switches_per_io)
+        return {};
+    constexpr double server_gate = 0.05;
+    if (std::abs(measured.ratio - 1) <= (measured.metric == server_per_io ? server_gate : gate))
         return {Change::none, "no difference"};
     return difference(measured.ratio, less_is_better(measured.metric));
 }

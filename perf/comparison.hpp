@@ -41,7 +41,8 @@ struct Conclusion {
 // A difference is one when the interval leaves out 1 and the ratio is outside of `noise`.
 Conclusion conclude_noisy(const reports::Measurement& measured, double noise);
 // A difference is one when the counts, which have no noise, are further apart than unrelated changes of code
-// and layout move them.
+// and layout move them: `gate` for all that runs, more for the server's few instructions. Calls and switches
+// are shown and not judged: what they cost is among the instructions.
 Conclusion conclude_exact(const reports::Measurement& measured, double gate);
 
 // Concludes the measurements that compare B with A, in place. The sentence about those that became slower,

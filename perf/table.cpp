@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
+#include <utility>
 #include <vector>
 
 namespace perf {
@@ -18,7 +19,8 @@ using reports::Measurement;
 std::string number(const Measurement& m)
 {
     const double value = median(m.values);
-    return m.metric == "IOPS" ? fmt::format("{:.0f}", value) : fmt::format("{:.1f}", value);
+    const bool few = m.metric == calls_per_io || m.metric == switches_per_io;
+    return fmt::format("{:.{}f}", value, m.metric == "IOPS" ? 0 : few ? 3 : 1);
 }
 
 std::string ratio(const Measurement& m)
@@ -52,6 +54,15 @@ const Measurement* of(const std::vector<Measurement>& measured, std::string_view
     const auto found = std::ranges::find_if(
         measured, [&](const auto& m) { return m.subject == subject && m.against == against; });
     return found == measured.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> metrics_of(const std::vector<Measurement>& measured)
+{
+    std::vector<std::string> metrics;
+    for (const auto& m : measured)
+        if (std::ranges::find(metrics, m.metric) == metrics.end())
+            metrics.push_back(m.metric);
+    return metrics;
 }
 
 std::string trimmed(std::string line)
@@ -129,12 +140,16 @@ std::string compare_table(const reports::RunResult& run)
         if (result.measurements.empty())
             continue;
         const auto& measured = result.measurements;
-        text += trimmed(fmt::format("{}{:<30}{:>21}{:>9}  {:<16}  {}", text.empty() ? "" : "\n",
-                                    reports::plain(measured.front().load), measured.front().metric, "ratio",
-                                    "interval", ""));
-        for (const auto& m : measured)
-            text += trimmed(fmt::format("  {:<28}{:>21}{:>9}  {:<16}  {}", reports::plain(m.subject),
-                                        number(m), ratio(m), interval(m), m.conclusion));
+        text += text.empty() ? "" : "\n";
+        std::string first = reports::plain(measured.front().load);
+        for (const auto& metric : metrics_of(measured)) {
+            text += trimmed(fmt::format("{:<30}{:>28}{:>9}  {:<16}", std::exchange(first, ""), metric,
+                                        "ratio", "interval"));
+            for (const auto& m : measured)
+                if (m.metric == metric)
+                    text += trimmed(fmt::format("  {:<28}{:>28}{:>9}  {:<16}  {}", reports::plain(m.subject),
+                                                number(m), ratio(m), interval(m), m.conclusion));
+        }
     }
     return text;
 }

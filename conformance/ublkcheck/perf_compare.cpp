@@ -131,7 +131,8 @@ reports::CaseResult pair_results(const std::vector<Side>& sides,
     std::vector<std::string> slower;
     for (const auto& m : result.measurements)
         if (!m.against.empty() && perf::conclude_exact(m, load->exact_gate).change == perf::Change::slower)
-            slower.push_back(fmt::format("{} is {} than {}", m.subject, m.conclusion, m.against));
+            slower.push_back(
+                fmt::format("{} is {} than {} in {}", m.subject, m.conclusion, m.against, m.metric));
     if (!slower.empty()) {
         result.verdict = reports::Verdict::fail;
         result.expected = fmt::format("a count that is at most {:.1f} % higher", 100 * load->exact_gate);

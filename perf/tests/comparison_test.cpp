@@ -127,5 +127,19 @@ TEST(PairUp, ComparesTheMediansOfTwoBoots)
     EXPECT_THAT(pair_up(load, "A", "B", counts({1}), {}), IsEmpty());
 }
 
+TEST(PairUp, JudgesTheServersOwnInstructionsWithAWiderGateAndItsCallsNotAtAll)
+{
+    const auto conclusion = [](std::string_view metric, double before, double after) {
+        auto a = counts({before}), b = counts({after});
+        a[0].metric = b[0].metric = metric;
+        return pair_up(load, "A", "B", a, b)[1].conclusion;
+    };
+    EXPECT_EQ(conclusion(server_per_io, 100, 104), "no difference");
+    EXPECT_EQ(conclusion(server_per_io, 100, 110), "10.0 % slower");
+    EXPECT_EQ(conclusion(calls_per_io, 0.03, 1), "");
+    EXPECT_EQ(conclusion(switches_per_io, 0.001, 0.002), "");
+    EXPECT_EQ(conclusion(switches_per_io, 0.001, 0.001), "equal");
+}
+
 } // namespace
 } // namespace perf

@@ -87,5 +87,21 @@ TEST(CompareTable, HasRatioIntervalAndConclusion)
     expect_narrow(text);
 }
 
+TEST(CompareTable, NamesEachMetricOnce)
+{
+    const auto side = [](double total, double server) {
+        return std::vector<reports::Measurement>{
+            {.subject = "null", .load = "reads", .metric = "instructions per I/O", .values = {total}},
+            {.subject = "null", .load = "reads", .metric = std::string(server_per_io), .values = {server}},
+            {.subject = "file", .load = "reads", .metric = "instructions per I/O", .values = {total}}};
+    };
+    const auto text =
+        compare_table(run_of(pair_up(loads().front(), "A", "B", side(7000, 120), side(7000, 150))));
+    EXPECT_EQ(text.find("server instructions"), text.rfind("server instructions"));
+    EXPECT_LT(text.rfind("B file"), text.find("server instructions")) << text;
+    EXPECT_LT(text.find("server instructions"), text.find("25.0 % slower")) << text;
+    expect_narrow(text);
+}
+
 } // namespace
 } // namespace perf
