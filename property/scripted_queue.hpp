@@ -48,14 +48,17 @@ class ScriptedQueue {
     int look() noexcept { return submit(); }
     bool leaves_armed() const noexcept { return false; }
     template <typename F>
-    void drain(F&& on_completion) noexcept
+    unsigned drain(F&& on_completion) noexcept
     {
         batch_ = {};
+        unsigned taken = 0;
         for (; reap_ > 0 && driver_.completions() > 0 && !gone(); --reap_) {
             const auto [tag, res, what] = hand_over();
             on_completion(tag, res, what);
             handled(tag, res);
+            ++taken;
         }
+        return taken;
     }
     ublk::uapi::IoDesc descriptor(std::uint16_t tag) noexcept;
     std::span<std::byte> buffer(std::uint16_t tag) noexcept { return driver_.buffer(tag); }

@@ -30,12 +30,13 @@ class BatchQueue : public QueueBase {
     int look() noexcept;
 
     template <typename F>
-    void drain(F&& on_completion) noexcept
+    unsigned drain(F&& on_completion) noexcept
     {
+        unsigned commands = 0;
         ring_.for_each([&](const io_uring_cqe& cqe) {
             const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift) & 0xffffU;
             if (kind == kind_fetch) [[likely]]
-                fetched(cqe, on_completion);
+                commands += fetched(cqe, on_completion);
             else if (kind == kind_commit)
                 committed(static_cast<std::uint16_t>(cqe.user_data), cqe.res, on_completion);
             else if (kind == static_cast<std::uint32_t>(Done::op))
@@ -44,7 +45,8 @@ class BatchQueue : public QueueBase {
                 leaves_armed_ |= kind == kind_leave;
         });
         if (ended_) [[unlikely]]
-            give_back(on_completion);
+            commands += give_back(on_completion);
+        return commands;
     }
 
   private:
@@ -87,7 +89,7 @@ class BatchQueue : public QueueBase {
 
     // The numbers that a FETCH brought, in the buffer that it chose; the buffer then is the driver's again.
     template <typename F>
-    void fetched(const io_uring_cqe& cqe, F& on_completion) noexcept
+    unsigned fetched(const io_uring_cqe& cqe, F& on_completion) noexcept
     {
         if ((cqe.flags & IORING_CQE_F_MORE) == 0)
             fetching_ = false;
@@ -96,7 +98,7 @@ class BatchQueue : public QueueBase {
             leaves_armed_ |= options_.leaves_when_quiesced;
         }
         if ((cqe.flags & IORING_CQE_F_BUFFER) == 0)
-            return;
+            return 0;
         const auto id = static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
         const std::byte* numbers = tag_buffers_.data() + std::size_t{id} * tag_buffer_bytes_;
         for (std::int32_t at = 0; at + 1 < cqe.res; at += 2) {
@@ -107,6 +109,7 @@ class BatchQueue : public QueueBase {
             on_completion(tag, uapi::io_res_ok, Done::command);
         }
         provide(id);
+        return static_cast<unsigned>(cqe.res) / sizeof(std::uint16_t);
     }
 
     // The driver stops at the first element that it refuses: what comes after it is sent again, and what it
@@ -136,14 +139,17 @@ class BatchQueue : public QueueBase {
 
     // After the end of fetching every tag that the driver holds is over.
     template <typename F>
-    void give_back(F& on_completion) noexcept
+    unsigned give_back(F& on_completion) noexcept
     {
+        unsigned given = 0;
         for (std::uint16_t tag = 0; tag < where_.size(); ++tag) {
             if (where_[tag] != Where::driver)
                 continue;
             where_[tag] = Where::server;
             on_completion(tag, uapi::io_res_abort, Done::command);
+            ++given;
         }
+        return given;
     }
     void provide(std::uint16_t id) noexcept;
 

@@ -26,9 +26,9 @@ class KernelQueue : public QueueBase {
 
     // Takes what was there when it began; completions that arrive meanwhile are for the next call.
     template <typename F>
-    void drain(F&& on_completion) noexcept
+    unsigned drain(F&& on_completion) noexcept
     {
-        ring_.for_each([&](const io_uring_cqe& cqe) {
+        return ring_.for_each([&](const io_uring_cqe& cqe) {
             const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift);
             if (kind < kind_others) [[likely]] {
                 if (cqe.res == uapi::io_res_abort) [[unlikely]]

@@ -22,8 +22,8 @@ struct Unobserved {
     void sent(std::uint16_t, TagEvent, std::int32_t) noexcept {}
     // A command came back; as it is, whatever the tag may be.
     void completed(std::uint16_t, std::int32_t) noexcept {}
-    // All that was there has been taken.
-    void drained() noexcept {}
+    // All completions that were there have been taken: so many.
+    void drained(unsigned) noexcept {}
     // A request, before its payload is brought and before the backend sees it. `buffer` is where its payload
     // goes: the tag's, or shared memory from there to its end; empty if it is not mapped, or nowhere.
     void request(const Io&, const uapi::IoDesc&, std::span<std::byte>) noexcept {}
@@ -43,7 +43,7 @@ concept QueueObserver = requires(O& observer, std::uint16_t tag, std::int32_t re
     { observer.entered() } noexcept;
     { observer.sent(tag, TagEvent::commit, result) } noexcept;
     { observer.completed(tag, result) } noexcept;
-    { observer.drained() } noexcept;
+    { observer.drained(0U) } noexcept;
     { observer.request(io, desc, buffer) } noexcept;
     { observer.shared(io) } noexcept;
     { observer.answered(io, result) } noexcept;
@@ -63,7 +63,7 @@ class Observers : private O... {
         (O::sent(tag, event, result), ...);
     }
     void completed(std::uint16_t tag, std::int32_t result) noexcept { (O::completed(tag, result), ...); }
-    void drained() noexcept { (O::drained(), ...); }
+    void drained(unsigned completions) noexcept { (O::drained(completions), ...); }
     void request(const Io& io, const uapi::IoDesc& desc, std::span<std::byte> buffer) noexcept
     {
         (O::request(io, desc, buffer), ...);

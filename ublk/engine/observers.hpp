@@ -21,39 +21,26 @@ class Counting : public Unobserved {
     explicit Counting(observe::QueueMetrics& metrics) : metrics_(&metrics) {}
 
     void entered() noexcept { observe::bump(metrics_->enters, 1); }
-    void completed(std::uint16_t, std::int32_t) noexcept { ++batch_; }
-    void drained() noexcept
+    void drained(unsigned completions) noexcept
     {
-        observe::bump(metrics_->completions, batch_);
-        observe::bump(metrics_->batches, batch_ > 0 ? 1 : 0);
-        batch_ = 0;
-        for (std::size_t op = 0; op < pending_.size(); ++op) {
-            if (pending_[op].requests == 0)
-                continue;
-            observe::bump(metrics_->requests[op], pending_[op].requests);
-            observe::bump(metrics_->bytes[op], pending_[op].bytes);
-            pending_[op] = {};
-        }
+        observe::bump(metrics_->completions, completions);
+        observe::bump(metrics_->batches, completions > 0 ? 1 : 0);
     }
     void shared(const Io&) noexcept { observe::bump(metrics_->shared, 1); }
     void answered(const Io& io, std::int32_t result) noexcept
     {
         // Reads and writes that succeed first: this is in the path of each of them.
         const auto op = static_cast<std::size_t>(io.op);
-        if (op >= pending_.size() || result < 0) [[unlikely]]
+        if (op > observe::op_slot(uapi::IoOp::write) || result < 0) [[unlikely]]
             return count_rare(io.op, io.nr_sectors, !io.data.empty(), result);
-        ++pending_[op].requests;
-        pending_[op].bytes += static_cast<std::uint64_t>(result);
+        observe::bump(metrics_->requests[op], 1);
+        observe::bump(metrics_->bytes[op], static_cast<std::uint64_t>(result));
     }
 
   protected:
     observe::QueueMetrics& metrics() noexcept { return *metrics_; }
 
   private:
-    struct Pending {
-        std::uint64_t requests = 0, bytes = 0;
-    };
-
     // Not given the request itself, which then need not be in memory.
     [[gnu::noinline]] void count_rare(uapi::IoOp op, std::uint32_t sectors, bool has_data,
                                       std::int32_t result) noexcept
@@ -70,8 +57,6 @@ class Counting : public Unobserved {
     }
 
     observe::QueueMetrics* metrics_;
-    std::uint64_t batch_ = 0;
-    std::array<Pending, 2> pending_{}; // reads and writes since the last drain
 };
 
 // Counting, and the latency of each request: two looks at the clock, one of them shared by a batch.

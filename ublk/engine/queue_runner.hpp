@@ -26,9 +26,10 @@ struct TagRange {
 
 // One queue of a ublk device, or some of its tags. fetch() and commit() prepare a command, submit() sends
 // what is prepared, wait() sends it and returns when at least one completion is there, look() sends it and
-// does not wait. drain(f) calls f(tag, result, Done) for each completion that is there. submit(), wait() and
-// look() return 0 or more, or -errno. leaves_armed(): the tags that are armed may be left to the driver,
-// because the device is being given to another server, or was not taken over after all.
+// does not wait. drain(f) calls f(tag, result, Done) for each completion that is there, and returns how many
+// there were. submit(), wait() and look() return 0 or more, or -errno. leaves_armed(): the tags that are
+// armed may be left to the driver, because the device is being given to another server, or was not taken over
+// after all.
 //
 // How payload travels is the driver's affair: get_data() prepares the command that a completion with
 // io_res_need_get_data asks for. Where mapped() says that payload passes through buffer(tag), bring() makes
@@ -59,7 +60,7 @@ concept QueueDriver =
         { driver.wait() } noexcept -> std::same_as<int>;
         { driver.look() } noexcept -> std::same_as<int>;
         { driver.leaves_armed() } noexcept -> std::same_as<bool>;
-        driver.drain(on_completion);
+        { driver.drain(on_completion) } -> std::same_as<unsigned>;
         { driver.descriptor(tag) } noexcept -> std::same_as<uapi::IoDesc>;
         { driver.buffer(tag) } noexcept -> std::same_as<std::span<std::byte>>;
     };
@@ -112,17 +113,17 @@ class QueueRunner {
     }
 
     // Serves until no tag is left with the driver, or those that are may be left there. Goes on entering the
-    // ring for as long as one is: with DEFER_TASKRUN an abort is delivered only to a task that enters.
-    QueueEnd run() noexcept
+    // ring for as long as one is: with DEFER_TASKRUN an abort is delivered only to a task that enters. Flat,
+    // because calls and what they keep in memory are a good part of a request's instructions.
+    [[gnu::flatten]] QueueEnd run() noexcept
     {
-        while (armed_ + in_flight_ > 0 && !end_.stuck) {
+        while (busy_ > 0 && !end_.stuck) {
             if (entered(driver_.wait()))
                 take_completions();
             if (driver_.leaves_armed() && in_flight_ == 0 && nothing_comes()) [[unlikely]]
                 break;
         }
-        end_.report = observer_.report();
-        return end_;
+        return ended();
     }
 
   private:
@@ -138,6 +139,12 @@ class QueueRunner {
     static constexpr bool protects = ServesIntegrity<B>;
     static constexpr bool shares = SharesMemory<Driver>;
 
+    [[gnu::noinline]] QueueEnd ended() noexcept
+    {
+        end_.report = observer_.report();
+        return end_;
+    }
+
     bool entered(int res) noexcept
     {
         observer_.entered();
@@ -150,7 +157,7 @@ class QueueRunner {
 
     // Before armed tags are left: sends the last commits, and looks for requests that were on their way when
     // the driver closed the queue.
-    bool nothing_comes() noexcept
+    [[gnu::noinline]] bool nothing_comes() noexcept
     {
         const std::uint64_t before = end_.requests;
         if (entered(driver_.look()))
@@ -160,7 +167,7 @@ class QueueRunner {
 
     void take_completions() noexcept
     {
-        driver_.drain([this](std::uint16_t tag, std::int32_t res, Done what) noexcept {
+        const unsigned taken = driver_.drain([this](std::uint16_t tag, std::int32_t res, Done what) noexcept {
             if constexpr (AsyncBackend<B>) {
                 if (what == Done::op)
                     return op_done(tag, res);
@@ -169,7 +176,7 @@ class QueueRunner {
             if (observer_.sound())
                 command_done(tag, res);
         });
-        observer_.drained();
+        observer_.drained(taken);
         if (!observer_.sound()) [[unlikely]] {
             fail(EPROTO, std::nullopt);
             end_.stuck = true;
@@ -396,10 +403,10 @@ class QueueRunner {
         constexpr TagState next = state_after<from, event>;
         UBLK_ASSERT(tag.state == from, "tag {}: {} while {}", &tag - tags_.data(), to_string(event),
                     to_string(tag.state));
-        if constexpr (from == TagState::armed)
-            --armed_;
-        if constexpr (next == TagState::armed)
-            ++armed_;
+        if constexpr (from == TagState::idle)
+            ++busy_;
+        if constexpr (next == TagState::idle)
+            --busy_;
         tag.state = next;
     }
 
@@ -417,7 +424,7 @@ class QueueRunner {
     std::vector<Tag> tags_;
     std::vector<std::optional<std::uint64_t>> appended_; // where the tag's ZONE_APPEND went
     std::vector<Io> ios_;                                // of an asynchronous backend
-    unsigned armed_ = 0;                                 // tags whose command is with the driver
+    unsigned busy_ = 0;                                  // tags that are not idle
     unsigned in_flight_ = 0;                             // tags whose RingOp is
     std::uint16_t depth_, queue_;
     QueueEnd end_;

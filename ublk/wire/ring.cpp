@@ -47,11 +47,6 @@ int Ring::submit()
     return io_uring_submit(ring_.get());
 }
 
-int Ring::submit_and_wait(unsigned completions)
-{
-    return io_uring_submit_and_wait(ring_.get(), completions);
-}
-
 std::optional<Completion> Ring::take()
 {
     io_uring_cqe* cqe = nullptr;
@@ -97,7 +92,8 @@ int Ring::register_empty_buffers(unsigned count)
 
 void Ring::register_self()
 {
-    [[maybe_unused]] const int registered = io_uring_register_ring_fd(ring_.get());
+    if (io_uring_register_ring_fd(ring_.get()) == 1)
+        enter_flags_ |= IORING_ENTER_REGISTERED_RING;
 }
 
 } // namespace ublk::wire

@@ -72,16 +72,27 @@ class Ring {
         return sq.sqes[sq.sqe_tail++ & sq.ring_mask];
     }
     bool full() const noexcept { return io_uring_sq_space_left(ring_.get()) == 0; }
-    int submit();                              // entries taken, or -errno
-    int submit_and_wait(unsigned completions); // as io_uring_enter; -errno
+    int submit(); // entries taken, or -errno
+    // Sends what is prepared and waits for as many completions; as io_uring_enter, or -errno. Once in each
+    // turn of a queue: without what liburing's does for rings with SQPOLL or IOPOLL, which none of ours is.
+    int submit_and_wait(unsigned completions) noexcept
+    {
+        io_uring& ring = *ring_;
+        io_uring_sq& sq = ring.sq;
+        sq.sqe_head = sq.sqe_tail;
+        io_uring_smp_store_release(sq.ktail, sq.sqe_tail);
+        return io_uring_enter(static_cast<unsigned>(ring.enter_ring_fd),
+                              sq.sqe_tail - io_uring_smp_load_acquire(sq.khead), completions, enter_flags_,
+                              nullptr);
+    }
     // Takes one completion, entering the kernel with GETEVENTS if none is there. nullopt: none in time.
     std::optional<Completion> wait(std::chrono::milliseconds timeout);
     // Takes one completion that is there already; runs deferred task work first.
     std::optional<Completion> poll();
 
-    // Calls f(cqe) for each completion that is there, and takes them.
+    // Calls f(cqe) for each completion that is there, and takes them; how many there were.
     template <typename F>
-    void for_each(F f)
+    unsigned for_each(F f)
     {
         io_uring& ring = *ring_;
         const unsigned ready = io_uring_cq_ready(&ring);
@@ -89,6 +100,7 @@ class Ring {
         for (unsigned i = 0; i < ready; ++i)
             f(ring.cq.cqes[(head + i) & mask]);
         io_uring_cq_advance(&ring, ready);
+        return ready;
     }
     // Runs deferred task work, which makes completions of what arrived; does not wait. 0 or -errno.
     int take_in() { return io_uring_get_events(ring_.get()); }
@@ -112,6 +124,7 @@ class Ring {
     std::optional<Completion> take();
 
     std::unique_ptr<io_uring, Closer> ring_;
+    unsigned enter_flags_ = IORING_ENTER_GETEVENTS;
 };
 
 } // namespace ublk::wire

@@ -138,14 +138,17 @@ class FakeQueue {
         return 0;
     }
     template <typename F>
-    void drain(F&& on_completion) noexcept
+    unsigned drain(F&& on_completion) noexcept
     {
+        unsigned taken = 0;
         while (!completions_.empty()) {
             const auto completion = take(random_() % completions_.size());
             if (completion.what == Done::op)
                 tags_[completion.tag].operating = false;
             on_completion(completion.tag, completion.res, completion.what);
+            ++taken;
         }
+        return taken;
     }
     uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return plan_[tags_[tag].request].desc; }
     std::span<std::byte> buffer(std::uint16_t tag) noexcept

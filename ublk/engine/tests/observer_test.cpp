@@ -27,7 +27,7 @@ struct ScribeOf : Unobserved {
     {
         book->push_back(fmt::format("{} completed {}", tag, result));
     }
-    void drained() noexcept { book->push_back("drained"); }
+    void drained(unsigned) noexcept { book->push_back("drained"); }
     void request(const Io& io, const uapi::IoDesc& desc, std::span<std::byte>) noexcept
     {
         --requests_left;
@@ -122,7 +122,7 @@ TEST(Observers, AreToldOneAfterTheOtherAndAreAsSoundAsTheWorst)
     both.entered();
     both.sent(3, TagEvent::commit, 512);
     both.completed(3, 0);
-    both.drained();
+    both.drained(1);
     EXPECT_THAT(heard, ElementsAre("entered", "entered", "3 commit 512", "3 commit 512", "3 completed 0",
                                    "3 completed 0", "drained", "drained"));
     heard.clear();

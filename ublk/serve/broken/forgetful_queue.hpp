@@ -42,9 +42,9 @@ class ForgetfulQueue {
     int look() noexcept { return queue_.look(); }
     bool leaves_armed() const noexcept { return queue_.leaves_armed(); }
     template <typename F>
-    void drain(F&& on_completion) noexcept
+    unsigned drain(F&& on_completion) noexcept
     {
-        queue_.drain(std::forward<F>(on_completion));
+        return queue_.drain(std::forward<F>(on_completion));
     }
     uapi::IoDesc descriptor(std::uint16_t tag) noexcept { return queue_.descriptor(tag); }
     std::span<std::byte> buffer(std::uint16_t tag) noexcept { return queue_.buffer(tag); }
