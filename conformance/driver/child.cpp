@@ -107,7 +107,11 @@ char Child::hear(Where where)
 {
     pollfd ready{.fd = from_, .events = POLLIN, .revents = 0};
     char word = 0;
-    if (::poll(&ready, 1, static_cast<int>(patience.count())) != 1 || ::read(from_, &word, 1) != 1)
+    const bool ended =
+        ::poll(&ready, 1, static_cast<int>(patience.count())) == 1 && ::read(from_, &word, 1) != 1;
+    if (ended && pid_ > 0)
+        join(where); // a child that failed says why
+    if (word == 0)
         fail("the other process speaks", "it said nothing", where);
     return word;
 }

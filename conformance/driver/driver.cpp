@@ -1,6 +1,7 @@
 #include "conformance/driver/driver.hpp"
 
 #include <cstdio>
+#include <cstring>
 #include <fcntl.h>
 #include <fstream>
 #include <liburing.h>
@@ -183,6 +184,7 @@ DevInfo to_info(const AddOptions& options)
 {
     return {.nr_hw_queues = static_cast<std::uint16_t>(options.nr_hw_queues),
             .queue_depth = static_cast<std::uint16_t>(options.queue_depth),
+            .io_desc_size = options.io_desc_size,
             .max_io_buf_bytes = options.max_io_buf_bytes,
             .dev_id = options.dev_id,
             .flags = options.flags.raw()};
@@ -217,11 +219,11 @@ Device Driver::make(AddOptions options, bool scan, Where where)
     return {*this, added.info};
 }
 
-long Driver::del(std::uint32_t dev_id)
+long Driver::del(const CtrlCmd& cmd)
 {
-    const long res = control(CtrlNr::del_dev, {.dev_id = dev_id});
+    const long res = control(CtrlNr::del_dev, cmd);
     if (res == 0)
-        added_[dev_id] = false;
+        added_[cmd.dev_id] = false;
     return res;
 }
 
@@ -239,6 +241,21 @@ Params basic_params(std::uint64_t sectors)
     return params;
 }
 
+Device::Device(Driver& driver, const DevInfo& info) : driver_(&driver), added_(info)
+{
+    if (Features::from_raw(info.flags).has(Feature::unprivileged_dev))
+        path_ = std::make_shared<const std::string>(char_path());
+}
+
+CtrlCmd Device::cmd(std::uint64_t data) const
+{
+    if (!path_)
+        return {.dev_id = id(), .data = data};
+    auto with_path = cmd(path_->data(), path_->size(), data);
+    with_path.dev_path_len = static_cast<std::uint16_t>(path_->size());
+    return with_path;
+}
+
 CtrlCmd Device::cmd(const void* buffer, std::size_t len, std::uint64_t data) const
 {
     return {.dev_id = id(),
@@ -247,21 +264,35 @@ CtrlCmd Device::cmd(const void* buffer, std::size_t len, std::uint64_t data) con
             .data = data};
 }
 
+long Device::exchange(CtrlNr nr, void* payload, std::size_t len, Where where) const
+{
+    if (!path_)
+        return driver_->control(nr, cmd(payload, len), where);
+    std::string buffer = *path_;
+    buffer.append(static_cast<const char*>(payload), len);
+    auto with_path = cmd(buffer.data(), buffer.size());
+    with_path.dev_path_len = static_cast<std::uint16_t>(path_->size());
+    const long res = driver_->control(nr, with_path, where);
+    std::memcpy(payload, buffer.data() + path_->size(), len);
+    return res;
+}
+
 long Device::set_params(const Params& params) const
 {
-    return driver_->control(CtrlNr::set_params, cmd(&params, sizeof(params)));
+    auto copy = params;
+    return exchange(CtrlNr::set_params, &copy, sizeof(copy));
 }
 
 long Device::get_params(Params& params) const
 {
     if (params.len == 0)
         params.len = sizeof(params);
-    return driver_->control(CtrlNr::get_params, cmd(&params, sizeof(params)));
+    return exchange(CtrlNr::get_params, &params, sizeof(params));
 }
 
 long Device::get_info(DevInfo& info) const
 {
-    return driver_->control(CtrlNr::get_dev_info, cmd(&info, sizeof(info)));
+    return exchange(CtrlNr::get_dev_info, &info, sizeof(info));
 }
 
 DevInfo Device::info(Where where) const

@@ -78,6 +78,7 @@ struct AddOptions {
     std::uint32_t max_io_buf_bytes = 64 * 1024;
     std::uint32_t dev_id = ublk::uapi::no_dev_id;
     Features flags;
+    std::uint16_t io_desc_size = 0; // bytes of a descriptor; counts with IO_DESC_SIZE only
     // What a well-formed ADD_DEV fixes:
     std::optional<std::uint32_t> header_dev_id; // default: dev_id
     std::uint16_t queue_id = ublk::uapi::no_queue;
@@ -117,7 +118,8 @@ class Driver {
     // A device that the case relies on: ADD_DEV must work. Suppresses the partition scan where the kernel
     // can, so that the only requests are the case's own; ask for `scan` to have it.
     Device make(AddOptions options = {}, bool scan = false, Where where = Where::current());
-    long del(std::uint32_t dev_id);
+    long del(std::uint32_t dev_id) { return del(CtrlCmd{.dev_id = dev_id}); }
+    long del(const CtrlCmd& cmd);
 
     std::optional<long> collect(std::uint64_t token, Millis limit);
     std::uint64_t new_token() { return ++last_token_; }
@@ -135,9 +137,11 @@ class Driver {
 // Basic parameters that every kernel takes: 512-byte blocks, `sectors` long, requests up to 64 KiB.
 Params basic_params(std::uint64_t sectors = 8192);
 
+// The buffer of each command on an unprivileged device begins with the path of ublkcN: commands without a
+// buffer of the case's own, parameters and information see to that themselves.
 class Device {
   public:
-    Device(Driver& driver, const DevInfo& info) : driver_(&driver), added_(info) {}
+    Device(Driver& driver, const DevInfo& info);
 
     std::uint32_t id() const { return added_.dev_id; }
     const DevInfo& added() const { return added_; } // as ADD_DEV returned it
@@ -145,8 +149,11 @@ class Device {
     unsigned queues() const { return added_.nr_hw_queues; }
     unsigned depth() const { return added_.queue_depth; }
 
-    CtrlCmd cmd(std::uint64_t data = 0) const { return {.dev_id = id(), .data = data}; }
-    CtrlCmd cmd(const void* buffer, std::size_t len, std::uint64_t data = 0) const;
+    bool unprivileged() const { return path_ != nullptr; }
+    CtrlCmd cmd(std::uint64_t data = 0) const;
+    CtrlCmd cmd(const void* buffer, std::size_t len, std::uint64_t data = 0) const; // the buffer and no more
+    // Sends `payload`, behind the path where one is due, and brings back what the driver made of it.
+    long exchange(CtrlNr nr, void* payload, std::size_t len, Where where = Where::current()) const;
     long control(CtrlNr nr, std::uint64_t data = 0, Where where = Where::current()) const
     {
         return driver_->control(nr, cmd(data), where);
@@ -168,7 +175,7 @@ class Device {
         return control(CtrlNr::start_dev, static_cast<std::uint64_t>(pid), where);
     }
     long stop(Where where = Where::current()) const { return control(CtrlNr::stop_dev, 0, where); }
-    long del() const { return driver_->del(id()); }
+    long del() const { return driver_->del(cmd()); }
     Pending begin_del() const { return begin(CtrlNr::del_dev); }
 
     std::string char_path() const { return ublk::wire::char_path(id()); }
@@ -184,6 +191,7 @@ class Device {
   private:
     Driver* driver_;
     DevInfo added_;
+    std::shared_ptr<const std::string> path_; // of an unprivileged device
 };
 
 // Polls `holds` until it is true; false after `limit`.

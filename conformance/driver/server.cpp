@@ -299,7 +299,7 @@ void Server::start_and_serve(Where where)
     Pending start = device_.begin_start();
     if (const long res = serve_until(start, where); res != 0)
         fail("START_DEV makes the device live", result_text(res), where);
-    if (!offers(Feature::no_auto_part_scan) && params.basic.dev_sectors != 0)
+    if (!offers(Feature::no_auto_part_scan) && !device_.unprivileged() && params.basic.dev_sectors != 0)
         serve_partition_scan();
 }
 
