@@ -10,7 +10,6 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <memory>
-#include <sys/ioctl.h>
 #include <vector>
 
 namespace conformance {
@@ -18,24 +17,6 @@ namespace conformance {
 namespace uapi = ublk::uapi;
 
 namespace {
-
-long range_ioctl(int fd, unsigned long request, std::uint64_t bytes)
-{
-    std::uint64_t range[2] = {0, bytes};
-    return sys(::ioctl(fd, request, range));
-}
-
-Params with_discard(uapi::Attrs attrs = {})
-{
-    Params params = basic_params();
-    params.types |= uapi::ParamTypes(ParamType::discard).raw();
-    params.basic.attrs = attrs.raw();
-    params.discard = {.discard_granularity = 4096,
-                      .max_discard_sectors = 128,
-                      .max_write_zeroes_sectors = 128,
-                      .max_discard_segments = 1};
-    return params;
-}
 
 bool is(const Server::Request& request, IoOp op)
 {
@@ -116,7 +97,7 @@ CASE("UBLK-DATA-RES-003", contract, "A read of which the server delivers nothing
 CASE("UBLK-DATA-RES-004", contract, "Discard, flush and zeroing succeed with any result that is not negative")
 {
     Driver driver;
-    Live live(driver, with_discard(Attr::volatile_cache));
+    Live live(driver, discard_params(Attr::volatile_cache));
     for (const std::int32_t result : {0, 1, 512, INT_MAX}) {
         const auto expect_done = [&](IoOp op, std::function<long(int)> call, std::string_view what) {
             answer(live.server, op, result);
@@ -215,7 +196,7 @@ CASE("UBLK-DATA-RES-010", contract,
      "A discard that the server does not support is no error; any other failure is")
 {
     Driver driver;
-    Live live(driver, with_discard());
+    Live live(driver, discard_params());
     for (const int err : {EOPNOTSUPP, EIO, ENOSPC}) {
         answer(live.server, IoOp::discard, -err);
         auto app = app_with(live.device, O_RDWR, [](int fd) { return range_ioctl(fd, BLKDISCARD, 8192); });
@@ -229,14 +210,14 @@ CASE("UBLK-DATA-RES-011", contract,
      "Zeroing that the server does not support is done by writes, or refused for holes")
 {
     Driver driver;
-    Live zeroout(driver, with_discard());
+    Live zeroout(driver, discard_params());
     answer(zeroout.server, IoOp::write_zeroes, -EOPNOTSUPP);
     auto app = app_with(zeroout.device, O_RDWR, [](int fd) { return range_ioctl(fd, BLKZEROOUT, 8192); });
     expect_ok(zeroout.server.serve_until(app), "BLKZEROOUT");
     expect_true(count_seen(zeroout.server, IoOp::write_zeroes) > 0, "the server was asked to zero");
     expect_true(count_seen(zeroout.server, IoOp::write) > 0, "the server was then asked to write");
 
-    Live punch(driver, with_discard()); // the refusal above has taken the first disk's ability away
+    Live punch(driver, discard_params()); // the refusal above has taken the first disk's ability away
     answer(punch.server, IoOp::write_zeroes, -EOPNOTSUPP);
     auto hole = app_with(punch.device, O_RDWR, [](int fd) {
         return sys(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192));
@@ -248,7 +229,7 @@ CASE("UBLK-DATA-RES-011", contract,
 CASE("UBLK-DATA-RES-012", contract, "A flush that fails fails fsync")
 {
     Driver driver;
-    Live live(driver, with_discard(Attr::volatile_cache));
+    Live live(driver, discard_params(Attr::volatile_cache));
     answer(live.server, IoOp::flush, -EIO);
     auto app = app_with(live.device, O_RDWR, [](int fd) { return sys(::fsync(fd)); });
     expect_error(EIO, live.server.serve_until(app));

@@ -21,6 +21,7 @@ namespace conformance {
 
 using namespace std::chrono_literals;
 using ublk::uapi::Attr;
+using ublk::uapi::AutoBufReg;
 using ublk::uapi::CtrlCmd;
 using ublk::uapi::CtrlNr;
 using ublk::uapi::DevInfo;

@@ -1,6 +1,7 @@
 #include "conformance/driver/live.hpp"
 
 #include <charconv>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <utility>
 
@@ -29,6 +30,10 @@ Server::Options server_options(const AddOptions& options)
 Live::Live(Driver& driver, const Params& params, const AddOptions& options, Where where)
     : device(make_with(driver, params, options, where)), server(device, server_options(options), where)
 {
+    if (server.buffer(0, 0) == nullptr) {
+        if (const int res = server.ring().register_empty_buffers(buffer_slots); res != 0)
+            fail("a table of fixed buffers", result_text(res), where);
+    }
     server.go_live(where);
 }
 
@@ -113,6 +118,24 @@ long Worker::io(int fd, IoNr nr, const IoCmd& cmd, Millis limit)
         }
         return -ETIME;
     });
+}
+
+Params discard_params(ublk::uapi::Attrs attrs)
+{
+    Params params = basic_params();
+    params.types |= ublk::uapi::ParamTypes(ParamType::discard).raw();
+    params.basic.attrs = attrs.raw();
+    params.discard = {.discard_granularity = 4096,
+                      .max_discard_sectors = 128,
+                      .max_write_zeroes_sectors = 128,
+                      .max_discard_segments = 1};
+    return params;
+}
+
+long range_ioctl(int fd, unsigned long request, std::uint64_t bytes)
+{
+    std::uint64_t range[2] = {0, bytes};
+    return sys(::ioctl(fd, request, range));
 }
 
 App app_with(const Device& device, int flags, std::function<long(int)> call)

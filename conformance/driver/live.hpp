@@ -16,7 +16,9 @@
 
 namespace conformance {
 
-// Device and server, live. Of a USER_COPY, zero copy or AUTO_BUF_REG device the server gives no buffers.
+// Device and server, live. Of a USER_COPY, zero copy or AUTO_BUF_REG device the server gives no buffers; its
+// ring then has a table of fixed buffers, all slots empty.
+inline constexpr unsigned buffer_slots = 8;
 struct Live {
     Device device;
     Server server;
@@ -36,6 +38,11 @@ struct Live {
 
 // Number in /sys/block/ublkbN/<name>; one that is not there or is no number fails the case.
 std::uint64_t sysfs_number(const Device& device, const std::string& name, Where where = Where::current());
+
+// basic_params() of a disk that takes discards and zeroing.
+Params discard_params(ublk::uapi::Attrs attrs = {});
+// BLKDISCARD and its like on the disk's first `bytes`.
+long range_ioctl(int fd, unsigned long request, std::uint64_t bytes);
 
 // An application that opens the disk and does `call` with the descriptor; what that returns is its result.
 App app_with(const Device& device, int flags, std::function<long(int)> call);

@@ -108,6 +108,7 @@ std::uint64_t Server::send(std::uint32_t op, const IoCmd& cmd)
         fail("room in the server's ring", "the submission queue is full");
     const auto token = ++last_token_;
     wire::prep_io(*sqe, node_.get(), op, cmd, token);
+    sqe->addr = uapi::to_sqe_addr(auto_buf);
     if (const int res = ring_->submit(); res < 0)
         fail("io_uring_enter takes the command", result_text(res));
     return token;

@@ -51,6 +51,7 @@ class Server {
     IoDesc desc(unsigned q, unsigned tag) const { return maps_.at(q).read(tag); }
 
     // ---- raw: any opcode, any content ----
+    AutoBufReg auto_buf; // goes into sqe->addr of each command from here on (AUTO_BUF_REG)
     std::uint64_t send(std::uint32_t op, const IoCmd& cmd); // submitted; returns a token
     std::uint64_t send(IoNr nr, const IoCmd& cmd) { return send(ublk::uapi::opcode(nr), cmd); }
     std::optional<long> wait(std::uint64_t token, Millis limit);
