@@ -32,12 +32,6 @@ void answer(Server& server, IoOp op, std::int32_t result)
     };
 }
 
-unsigned count_seen(const Server& server, IoOp op)
-{
-    return std::ranges::count_if(server.seen.begin(), server.seen.end(),
-                                 [&](const auto& request) { return is(request, op); });
-}
-
 // Each sector of the disk holds its own number.
 void number_sectors(Server& server)
 {

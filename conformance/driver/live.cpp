@@ -1,5 +1,6 @@
 #include "conformance/driver/live.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -143,6 +144,13 @@ App app_with(const Device& device, int flags, std::function<long(int)> call)
     return App([path = device.block_path(), flags, call = std::move(call)] {
         const auto fd = ublk::wire::open_node(path, flags);
         return fd ? call(fd->get()) : -static_cast<long>(fd.error());
+    });
+}
+
+unsigned count_seen(const Server& server, IoOp op)
+{
+    return std::ranges::count_if(server.seen, [op](const auto& request) {
+        return request.desc.op() == static_cast<std::uint8_t>(op);
     });
 }
 

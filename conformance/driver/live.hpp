@@ -47,6 +47,9 @@ long range_ioctl(int fd, unsigned long request, std::uint64_t bytes);
 // An application that opens the disk and does `call` with the descriptor; what that returns is its result.
 App app_with(const Device& device, int flags, std::function<long(int)> call);
 
+// How many requests of a kind the server met.
+unsigned count_seen(const Server& server, IoOp op);
+
 // A direct read from the disk's beginning whose data is kept: bytes that were not read stay 0xcc.
 struct ReadBack {
     std::shared_ptr<std::vector<std::byte>> data;

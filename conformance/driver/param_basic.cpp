@@ -57,12 +57,6 @@ long write_and_sync(int fd)
     return written < 0 ? written : sys(::fsync(fd));
 }
 
-unsigned count_seen(const Server& server, IoOp op)
-{
-    return std::ranges::count_if(
-        server.seen, [&](const auto& request) { return request.desc.op() == static_cast<std::uint8_t>(op); });
-}
-
 } // namespace
 
 CASE("UBLK-PARAM-BASIC-001", contract,
