@@ -32,7 +32,7 @@ BatchQueue::BatchQueue(QueueBase base) : QueueBase(std::move(base))
     commits_.resize(most_commits);
     for (auto& commit : commits_)
         commit.elements.bytes = element_buffer(depth);
-    where_.resize(depth, Where::server);
+    out_.resize(depth);
 }
 
 Result<BatchQueue> BatchQueue::open(const KernelQueueOptions& options)
@@ -128,7 +128,7 @@ int BatchQueue::submit() noexcept
             answered = true;
         });
     }
-    std::ranges::fill(where_, Where::driver);
+    std::ranges::fill(out_, true);
     preparing_.count = 0;
     if (answer < 0) {
         ended_ = true; // the tags were not taken, the next drain gives them back

@@ -21,7 +21,7 @@ class BatchQueue : public QueueBase {
     void commit(std::uint16_t tag, std::int32_t result) noexcept
     {
         append(committing_, tag, result);
-        where_[tag] = Where::committed;
+        out_[tag] = true;
     }
     void get_data(std::uint16_t) noexcept {} // no such command on a batch device: never asked for
     // Hands over the tags that are to be fetched, and waits for the answer; 0 or -errno.
@@ -44,7 +44,7 @@ class BatchQueue : public QueueBase {
             else
                 leaves_armed_ |= kind == kind_leave;
         });
-        if (ended_) [[unlikely]]
+        if (ended_ && in_flight_ == 0 && committing_.count == 0) [[unlikely]]
             commands += give_back(on_completion);
         return commands;
     }
@@ -63,8 +63,6 @@ class BatchQueue : public QueueBase {
         std::uint16_t first = 0; // element that the command in flight begins with
         bool in_flight = false;
     };
-    enum class Where : std::uint8_t { server, committed, driver };
-
     explicit BatchQueue(QueueBase base);
     Result<void> provide_buffers();
     void append(Elements& to, std::uint16_t tag, std::int32_t result) noexcept
@@ -104,8 +102,8 @@ class BatchQueue : public QueueBase {
         for (std::int32_t at = 0; at + 1 < cqe.res; at += 2) {
             std::uint16_t tag = 0;
             std::memcpy(&tag, numbers + at, sizeof(tag));
-            if (tag < where_.size())
-                where_[tag] = Where::server;
+            if (tag < options_.depth)
+                out_[tag] = false;
             on_completion(tag, uapi::io_res_ok, Done::command);
         }
         provide(id);
@@ -121,14 +119,11 @@ class BatchQueue : public QueueBase {
         commit.in_flight = false;
         --in_flight_;
         const unsigned taken = res > 0 ? static_cast<unsigned>(res) / element_bytes_ : 0U;
-        for (unsigned i = 0; i < taken && commit.first < commit.elements.count; ++i) {
-            const std::uint16_t tag = tag_at(commit.elements, commit.first++);
-            if (where_[tag] == Where::committed) // else it has come back already
-                where_[tag] = Where::driver;
-        }
+        commit.first +=
+            static_cast<std::uint16_t>(std::min(taken, unsigned{commit.elements.count} - commit.first));
         if (res <= 0 && commit.first < commit.elements.count) {
             const std::uint16_t tag = tag_at(commit.elements, commit.first++);
-            where_[tag] = Where::server;
+            out_[tag] = false;
             on_completion(tag, res < 0 ? res : -EPROTO, Done::command);
         }
         if (commit.first < commit.elements.count)
@@ -137,15 +132,15 @@ class BatchQueue : public QueueBase {
             commit.elements.count = commit.first = 0;
     }
 
-    // After the end of fetching every tag that the driver holds is over.
+    // After the end of fetching, and once it has taken all commits, every tag that the driver holds is over.
     template <typename F>
     unsigned give_back(F& on_completion) noexcept
     {
         unsigned given = 0;
-        for (std::uint16_t tag = 0; tag < where_.size(); ++tag) {
-            if (where_[tag] != Where::driver)
+        for (std::uint16_t tag = 0; tag < options_.depth; ++tag) {
+            if (!out_[tag])
                 continue;
-            where_[tag] = Where::server;
+            out_[tag] = false;
             on_completion(tag, uapi::io_res_abort, Done::command);
             ++given;
         }
@@ -157,10 +152,10 @@ class BatchQueue : public QueueBase {
     uapi::BatchFlags flags_;
     Elements preparing_, committing_;
     std::vector<Commit> commits_;
-    unsigned in_flight_ = 0;   // commits
-    std::vector<Where> where_; // each tag's request or command
-    bool fetching_ = false;    // a FETCH_IO_CMDS is with the driver
-    bool ended_ = false;       // the driver fetches no more
+    unsigned in_flight_ = 0;        // commits
+    std::vector<std::uint8_t> out_; // by tag: its command is with the driver, or on its way there
+    bool fetching_ = false;         // a FETCH_IO_CMDS is with the driver
+    bool ended_ = false;            // the driver fetches no more
     Pages buffer_ring_, tag_buffers_;
     unsigned tag_buffer_bytes_ = 0;
     std::uint16_t buffers_ = 0; // a power of two

@@ -33,8 +33,9 @@ class Counting : public Unobserved {
         const auto op = static_cast<std::size_t>(io.op);
         if (op > observe::op_slot(uapi::IoOp::write) || result < 0) [[unlikely]]
             return count_rare(io.op, io.nr_sectors, !io.data.empty(), result);
-        observe::bump(metrics_->requests[op], 1);
-        observe::bump(metrics_->bytes[op], static_cast<std::uint64_t>(result));
+        observe::QueueMetrics& counted = *metrics_;
+        observe::bump(counted.requests[op], 1);
+        observe::bump(counted.bytes[op], static_cast<std::uint64_t>(result));
     }
 
   protected:
