@@ -8,6 +8,7 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <iterator>
+#include <set>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 
 struct Ran {
     int exit_code = -1;
-    std::string scenario; // that the first share has left
+    std::string scenario; // of the first share that left one
 };
 
 std::string read(const fs::path& path)
@@ -26,18 +27,22 @@ std::string read(const fs::path& path)
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// The first of the shares that a run of the default length has.
+// A run of the default length.
 Ran run(const std::string& arguments)
 {
     const fs::path out = fs::temp_directory_path() / fmt::format("ublkcheck-lockstep-{}", ::getpid());
     const char* kernel = std::getenv("UBLKCHECK_SELFTEST_KERNEL");
-    const auto command =
-        fmt::format("{} lockstep --seed 1 --case LOCKSTEP-001 --jobs 1 --out {} --kernel {} {}",
-                    UBLKCHECK_PROGRAM, out.string(), kernel != nullptr ? kernel : "latest", arguments);
+    const auto command = fmt::format("{} lockstep --seed 1 --out {} --kernel {} {}", UBLKCHECK_PROGRAM,
+                                     out.string(), kernel != nullptr ? kernel : "latest", arguments);
     const int status = std::system(command.c_str());
-    Ran ran{.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-            .scenario = read(out / "latest" / "LOCKSTEP-001.scenario")};
+    Ran ran{.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1, .scenario = {}};
     std::error_code ec;
+    std::set<fs::path> left;
+    for (const auto& entry : fs::directory_iterator(out / "latest", ec))
+        if (entry.path().extension() == ".scenario")
+            left.insert(entry.path());
+    if (!left.empty())
+        ran.scenario = read(*left.begin());
     fs::remove_all(out, ec);
     return ran;
 }
