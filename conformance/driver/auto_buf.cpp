@@ -4,6 +4,7 @@
 #include "conformance/driver/data_verbs.hpp"
 
 #include <fcntl.h>
+#include <functional>
 #include <sys/stat.h>
 
 namespace conformance {
@@ -33,6 +34,21 @@ void expect_written(Server& server, unsigned slot, const Bytes& data, Where wher
     expect_eq(std::ssize(data), write_fixed(server, file.fd(), {.slot = slot, .bytes = data.size()}, where),
               fmt::format("fixed write through slot {}", slot), where);
     expect_true(file.content() == data, "it brings what the application wrote", where);
+}
+
+// A device of its own for `judge`, and where the driver has it another with SUPPORT_ZERO_COPY, on which the
+// server may register by itself.
+void without_and_with_zero_copy(const std::function<void(Live& live, bool on_demand)>& judge)
+{
+    for (const bool on_demand : {false, true}) {
+        if (on_demand && !offers(Feature::support_zero_copy))
+            continue;
+        Driver driver;
+        Live live(driver, basic_params(),
+                  {.queue_depth = 1,
+                   .flags = on_demand ? auto_reg | Feature::support_zero_copy : Features(auto_reg)});
+        judge(live, on_demand);
+    }
 }
 
 bool needs_registration(const Server::Request& request)
@@ -134,13 +150,7 @@ CASE("UBLK-AUTO-005", contract,
      "go",
      needs(auto_reg))
 {
-    for (const bool on_demand : {false, true}) {
-        if (on_demand && !offers(Feature::support_zero_copy))
-            continue;
-        Driver driver;
-        Live live(driver, basic_params(),
-                  {.queue_depth = 1,
-                   .flags = on_demand ? auto_reg | Feature::support_zero_copy : Features(auto_reg)});
+    without_and_with_zero_copy([](Live& live, bool on_demand) {
         auto second = ublk::wire::Ring::open({.entries = 8, .sqe128 = false});
         expect_true(second && second->register_empty_buffers(1) == 0, "a second ring with a table");
         auto held = hold(live.server, write_data(live.device, pattern(4096)));
@@ -160,7 +170,7 @@ CASE("UBLK-AUTO-005", contract,
         auto next = App::read(live.device, 0, 4096);
         const auto done = second->wait(patience);
         expect_true(done && done->res == 0, "the next request comes to the second ring");
-    }
+    });
 }
 
 CASE("UBLK-AUTO-006", contract,
@@ -210,13 +220,7 @@ CASE("UBLK-AUTO-008", contract,
      "With FALLBACK a request that cannot be registered says so, and the server registers it where it may",
      needs(auto_reg))
 {
-    for (const bool on_demand : {false, true}) {
-        if (on_demand && !offers(Feature::support_zero_copy))
-            continue;
-        Driver driver;
-        Live live(driver, basic_params(),
-                  {.queue_depth = 1,
-                   .flags = on_demand ? auto_reg | Feature::support_zero_copy : Features(auto_reg)});
+    without_and_with_zero_copy([](Live& live, bool on_demand) {
         Bytes memory(4096);
         expect_ok(set_slot(live.server.ring(), 1, memory), "memory of the server's own in slot 1");
         give_word(live, {.index = 1, .flags = uapi::auto_buf_reg_fallback});
@@ -232,7 +236,7 @@ CASE("UBLK-AUTO-008", contract,
             expect_error(EINVAL, res, "REGISTER without SUPPORT_ZERO_COPY");
         }
         expect_eq(4096, live.finish(held, 4096), "bytes written");
-    }
+    });
 }
 
 CASE("UBLK-AUTO-009", contract,

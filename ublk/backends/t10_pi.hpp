@@ -20,7 +20,7 @@ struct T10Tuple {
 };
 
 // As it lies beside the block: big endian.
-inline constexpr std::size_t t10_tuple_bytes = 8;
+inline constexpr std::size_t t10_tuple_bytes = 8, t10_guard_at = 0, t10_reference_at = 4;
 using T10Bytes = std::array<std::byte, t10_tuple_bytes>;
 constexpr T10Bytes to_bytes(const T10Tuple& tuple)
 {

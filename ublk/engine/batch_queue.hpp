@@ -107,7 +107,7 @@ class BatchQueue : public QueueBase {
             on_completion(tag, uapi::io_res_ok, Done::command);
         }
         provide(id);
-        return static_cast<unsigned>(cqe.res) / sizeof(std::uint16_t);
+        return cqe.res > 0 ? static_cast<unsigned>(cqe.res) / sizeof(std::uint16_t) : 0U;
     }
 
     // The driver stops at the first element that it refuses: what comes after it is sent again, and what it

@@ -76,12 +76,22 @@ uapi::Features needed_features(DataPath path)
 
 std::expected<Pages, int> Pages::map(std::size_t bytes, bool huge)
 {
-    void* base =
-        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    auto pages = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    if (pages && huge) // or as many as there are
+        ::madvise(pages->base_, bytes, MADV_HUGEPAGE);
+    return pages;
+}
+
+std::expected<Pages, int> Pages::map_file(int fd, std::size_t bytes)
+{
+    return map(bytes, MAP_SHARED, fd);
+}
+
+std::expected<Pages, int> Pages::map(std::size_t bytes, int flags, int fd)
+{
+    void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (base == MAP_FAILED)
         return std::unexpected(errno);
-    if (huge) // or as many as there are
-        ::madvise(base, bytes, MADV_HUGEPAGE);
     Pages pages;
     pages.base_ = static_cast<std::byte*>(base);
     pages.bytes_ = bytes;

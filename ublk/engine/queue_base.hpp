@@ -70,6 +70,8 @@ class Pages {
     Pages() = default;
     // Error: positive errno of mmap.
     static std::expected<Pages, int> map(std::size_t bytes, bool huge = false);
+    // The file's own from its start, shared with whoever maps it too.
+    static std::expected<Pages, int> map_file(int fd, std::size_t bytes);
     Pages(Pages&& other) noexcept;
     Pages& operator=(Pages&& other) noexcept;
     Pages(const Pages&) = delete;
@@ -80,6 +82,8 @@ class Pages {
     std::size_t size() const { return bytes_; }
 
   private:
+    static std::expected<Pages, int> map(std::size_t bytes, int flags, int fd);
+
     std::byte* base_ = nullptr;
     std::size_t bytes_ = 0;
 };

@@ -202,13 +202,13 @@ int run(const AddCommand& given)
         if (const auto exit_code = starter.daemonize())
             return *exit_code;
     }
-    SharedFile shared;
+    engine::Pages shared;
     if (!command.shmem.empty()) {
-        auto opened = SharedFile::open(command.shmem);
+        auto opened = map_shared_file(command.shmem);
         if (!opened)
             return starter.failed(exit_failed, opened.error().message());
         shared = std::move(*opened);
-        command.device.serving.shared = {shared.bytes()};
+        command.device.serving.shared = {{shared.data(), shared.size()}};
     }
     if (!command.decorators.empty())
         return with_backend<backends::File>(

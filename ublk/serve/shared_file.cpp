@@ -6,14 +6,13 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <utility>
 
 namespace ublk::serve {
 
-Result<SharedFile> SharedFile::open(const std::string& path)
+Result<engine::Pages> map_shared_file(const std::string& path)
 {
     const auto failed = [&](int code, std::string hint = {}) {
         Error error = make_error("--shmem " + path, code);
@@ -34,26 +33,10 @@ Result<SharedFile> SharedFile::open(const std::string& path)
     if (size == 0 || size % page != 0 || size > engine::max_shared_bytes)
         return failed(EINVAL, "give it a positive multiple of " + std::to_string(page) +
                                   " bytes, at most 4G; it has " + std::to_string(size));
-    void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-    if (base == MAP_FAILED)
-        return failed(errno);
-    SharedFile file;
-    file.bytes_ = {static_cast<std::byte*>(base), static_cast<std::size_t>(size)};
-    return file;
-}
-
-SharedFile::SharedFile(SharedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
-
-SharedFile& SharedFile::operator=(SharedFile&& other) noexcept
-{
-    std::swap(bytes_, other.bytes_);
-    return *this;
-}
-
-SharedFile::~SharedFile()
-{
-    if (!bytes_.empty())
-        ::munmap(bytes_.data(), bytes_.size());
+    auto pages = engine::Pages::map_file(fd.get(), size);
+    if (!pages)
+        return failed(pages.error());
+    return std::move(*pages);
 }
 
 } // namespace ublk::serve

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ublk/backends/decorators/selection.hpp"
+#include "ublk/backends/t10_pi.hpp"
 
 #include <span>
 
@@ -25,7 +26,7 @@ class Corrupt {
   public:
     explicit Corrupt(const CorruptOptions& options)
         : selector_(options.which), part_(options.part),
-          integrity_{.interval = options.block_size, .metadata_bytes = 8}
+          integrity_{.interval = options.block_size, .metadata_bytes = t10_tuple_bytes}
     {
     }
 
@@ -53,9 +54,9 @@ class Corrupt {
         case CorruptOptions::Part::data:
             break;
         case CorruptOptions::Part::guard:
-            return {.every = 8, .at = 0, .bytes = 2};
+            return {.every = t10_tuple_bytes, .at = t10_guard_at, .bytes = sizeof(T10Tuple::guard)};
         case CorruptOptions::Part::reference:
-            return {.every = 8, .at = 4, .bytes = 4};
+            return {.every = t10_tuple_bytes, .at = t10_reference_at, .bytes = sizeof(T10Tuple::reference)};
         }
         return {.every = 1, .at = 0, .bytes = 1};
     }

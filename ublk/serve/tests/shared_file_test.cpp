@@ -26,11 +26,11 @@ struct InMemory {
 TEST(SharedFile, IsTheSameMemoryForWhoeverMapsIt)
 {
     const InMemory memory(8192);
-    auto opened = SharedFile::open(memory.path());
+    auto opened = map_shared_file(memory.path());
     ASSERT_TRUE(opened.has_value()) << opened.error().message();
-    const SharedFile file = std::move(*opened);
-    ASSERT_EQ(file.bytes().size(), 8192U);
-    file.bytes()[5000] = std::byte{7};
+    const engine::Pages file = std::move(*opened);
+    ASSERT_EQ(file.size(), 8192U);
+    file.data()[5000] = std::byte{7};
     std::byte seen{};
     ASSERT_EQ(::pread(memory.fd, &seen, 1, 5000), 1);
     EXPECT_EQ(seen, std::byte{7});
@@ -46,7 +46,7 @@ TEST(SharedFile, RefusesWhatTheDriverCouldNotRegister)
     for (const auto& [path, named] :
          {Row{odd.path(), "it has 5000"}, Row{empty.path(), "it has 0"}, Row{"/dev/zero", "tmpfs"},
           Row{"/proc/self/status", ""}, Row{"/nonexistent/shared", "ENOENT"}, Row{"/", ""}}) {
-        const auto opened = SharedFile::open(path);
+        const auto opened = map_shared_file(path);
         ASSERT_FALSE(opened.has_value()) << path;
         EXPECT_THAT(opened.error().message(), HasSubstr("--shmem " + path));
         EXPECT_THAT(opened.error().message(), HasSubstr(named));
