@@ -23,8 +23,8 @@ class Counting : public Unobserved {
     void entered() noexcept { observe::bump(metrics_->enters, 1); }
     void drained(unsigned completions) noexcept
     {
-        observe::bump(metrics_->completions, completions);
-        observe::bump(metrics_->batches, completions > 0 ? 1 : 0);
+        if (completions == 0) [[unlikely]]
+            observe::bump(metrics_->empty, 1);
     }
     void shared(const Io&) noexcept { observe::bump(metrics_->shared, 1); }
     void answered(const Io& io, std::int32_t result) noexcept

@@ -43,8 +43,7 @@ struct alignas(128) QueueMetrics {
     PerOp<std::uint64_t> errors{};   // of them, with an errno
     PerOp<std::uint64_t> bytes{};    // that were done: moved, discarded or zeroed
     std::uint64_t enters = 0;        // of the ring
-    std::uint64_t batches = 0;       // of completions: enters that found some
-    std::uint64_t completions = 0;   // commands that came back
+    std::uint64_t empty = 0;         // of them, those that no completion was there after
     std::uint64_t dropped = 0;       // log messages of this queue that were dropped
     std::uint64_t shared = 0;        // requests whose payload was in memory shared with the application
     // Nanoseconds from when the server sees that a request is there until its answer is ready to be sent.

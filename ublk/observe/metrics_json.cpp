@@ -31,10 +31,13 @@ Json latency(const Histogram& histogram)
 
 Json queue(const QueueMetrics& metrics, bool timed)
 {
-    Json object{{"requests", by_op(metrics.requests)}, {"errors", by_op(metrics.errors)},
-                {"bytes", by_op(metrics.bytes)},       {"enters", metrics.enters},
-                {"batches", metrics.batches},          {"completions", metrics.completions},
-                {"log_dropped", metrics.dropped},      {"shared", metrics.shared}};
+    Json object{{"requests", by_op(metrics.requests)},
+                {"errors", by_op(metrics.errors)},
+                {"bytes", by_op(metrics.bytes)},
+                {"enters", metrics.enters},
+                {"empty_enters", metrics.empty},
+                {"log_dropped", metrics.dropped},
+                {"shared", metrics.shared}};
     if (!timed)
         return object;
     object["latency_ns"] = Json::object();

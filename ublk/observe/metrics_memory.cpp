@@ -17,7 +17,7 @@ namespace {
 
 struct alignas(alignof(QueueMetrics)) Head {
     std::array<char, 8> magic{'u', 'b', 'l', 'k', 's', 't', 'a', 't'};
-    std::uint32_t version = 2;
+    std::uint32_t version = 3;
     std::uint32_t queue_bytes = sizeof(QueueMetrics);
     std::uint32_t queues = 0;
     std::uint32_t threads = 0; // of each queue

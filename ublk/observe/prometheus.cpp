@@ -57,8 +57,8 @@ struct Families {
     MetricFamily bytes{
         "ublk_request_bytes_total", "Bytes moved, discarded or zeroed", MetricType::Counter, {}};
     MetricFamily enters{"ublk_ring_enters_total", "Enters of the queue's ring", MetricType::Counter, {}};
-    MetricFamily batches{"ublk_batches_total", "Enters that found completions", MetricType::Counter, {}};
-    MetricFamily completions{"ublk_completions_total", "Commands that came back", MetricType::Counter, {}};
+    MetricFamily empty{
+        "ublk_ring_empty_enters_total", "Enters that found no completion", MetricType::Counter, {}};
     MetricFamily dropped{"ublk_log_dropped_total", "Log messages that were dropped", MetricType::Counter, {}};
     MetricFamily shared{"ublk_shared_requests_total",
                         "Requests whose payload was in memory shared with the application",
@@ -82,8 +82,7 @@ struct Families {
             bytes.metric.push_back(counter(with(op_names[i]), queue.bytes[i]));
         }
         enters.metric.push_back(counter(of_queue, queue.enters));
-        batches.metric.push_back(counter(of_queue, queue.batches));
-        completions.metric.push_back(counter(of_queue, queue.completions));
+        empty.metric.push_back(counter(of_queue, queue.empty));
         dropped.metric.push_back(counter(of_queue, queue.dropped));
         shared.metric.push_back(counter(of_queue, queue.shared));
         for (std::size_t i = 0; timed && i < latency_names.size(); ++i)
@@ -99,8 +98,7 @@ std::vector<MetricFamily> families_of(const std::vector<Snapshot>& devices)
             all.add({{"device", std::to_string(device.device)}, {"queue", std::to_string(queue)}},
                     queues[queue], device.timed);
     }
-    return {all.requests,    all.errors,  all.bytes,  all.enters, all.batches,
-            all.completions, all.dropped, all.shared, all.latency};
+    return {all.requests, all.errors, all.bytes, all.enters, all.empty, all.dropped, all.shared, all.latency};
 }
 
 class Source : public prometheus::Collectable {

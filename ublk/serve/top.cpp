@@ -58,10 +58,9 @@ std::string row(const Snapshot& now, const QueueMetrics& done, double seconds)
     const double reads = static_cast<double>(done.requests[read_slot]),
                  writes = static_cast<double>(done.requests[write_slot]);
     const auto latency = all_latencies(done);
-    const std::string batch = done.batches == 0
-                                  ? "-"
-                                  : fmt::format("{:.1f}", static_cast<double>(done.completions) /
-                                                              static_cast<double>(done.batches));
+    const std::uint64_t batches = done.enters - done.empty;
+    const std::string batch =
+        batches == 0 ? "-" : fmt::format("{:.1f}", sum(done.requests) / static_cast<double>(batches));
     return fmt::format("{:>4}  {:<8} {:>9} {:>9} {:>9} {:>10.1f} {:>10.1f} {:>7.0f} {:>6} {:>8} {:>8}\n",
                        now.device.device, now.device.backend, fmt::format("{:.0f}", rate(reads)),
                        fmt::format("{:.0f}", rate(writes)),

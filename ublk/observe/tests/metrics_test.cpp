@@ -210,7 +210,7 @@ TEST_F(MetricsFile, ThatIsNoneIsRefused)
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(20).write("\0", 1); }), EBADMSG) << "no threads";
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(20).write("\1", 1); }), 0);
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(8).write("\1", 1); }), EBADMSG) << "version";
-    EXPECT_EQ(corrupt([](auto& file) { file.seekp(8).write("\2", 1); }), 0);
+    EXPECT_EQ(corrupt([](auto& file) { file.seekp(8).write("\3", 1); }), 0);
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(0).write("U", 1); }), EBADMSG) << "magic";
     EXPECT_EQ(corrupt([](auto& file) { file.seekp(0).write("u", 1); }), 0);
     fs::resize_file(path_, size - 1);

@@ -26,13 +26,13 @@ TEST(Top, ShowsWhatHappenedBetweenTwoLooks)
     now.queues[1].bytes[0] += 6 << 20;
     now.queues[1].requests[2] += 4; // flushes
     now.queues[1].errors[2] += 2;
-    now.queues[0].completions += 30;
-    now.queues[0].batches += 4;
+    now.queues[0].enters += 41;
+    now.queues[0].empty += 3;
     for (int i = 0; i < 100; ++i)
         now.queues[0].latency[0].add(100'000);
     const auto table = top_table({before}, {now}, 2.0);
     EXPECT_THAT(table, ContainsRegex("READ/s +WRITE/s +OTHER/s"));
-    EXPECT_THAT(table, ContainsRegex("\n +4  memory +150 +0 +2 +3.0 +0.0 +1 +7.5 +106 +106\n"));
+    EXPECT_THAT(table, ContainsRegex("\n +4  memory +150 +0 +2 +3.0 +0.0 +1 +8.0 +106 +106\n"));
 }
 
 TEST(Top, HasNothingToSayOfADeviceThatIsNewOrOfNone)
