@@ -82,6 +82,9 @@ void add_ways_of_the_payload(Plan& plan, std::string_view kublk)
                                  .options = std::move(options)});
     };
     add("ublk-serve null auto-buf", Subject::Kind::server, "ublk-serve", "null", {"--data-path", "auto-buf"});
+    for (const std::string backend : {"memory", "file"})
+        add(fmt::format("ublk-serve {} get-data", backend), Subject::Kind::server, "ublk-serve", backend,
+            {"--data-path", "get-data"});
     add("ublk-serve null batch", Subject::Kind::server, "ublk-serve", "null", {"--batch"});
     if (kublk.empty())
         return;

@@ -107,6 +107,8 @@ const Setup file_1_128{"file, 1 queue of 128", "file", 1, 128};
 
 const Setup memory_get_data{"memory, 2 queues of 32, get-data", "memory", 2, 32, "get-data"};
 const Setup memory_user_copy{"memory, 2 queues of 32, user-copy", "memory", 2, 32, "user-copy"};
+const Setup memory_auto{"memory, 2 queues of 32, auto", "memory", 2, 32, "auto"};
+const Setup file_get_data{"file, 2 queues of 32, get-data", "file", 2, 32, "get-data"};
 const Setup file_user_copy{"file, 1 queue of 128, user-copy", "file", 1, 128, "user-copy"};
 
 constexpr Features zero_copy = Feature::support_zero_copy;
@@ -323,6 +325,8 @@ const bool fio_cases = [] {
     add_fio("INTEGRITY-FIO-027", memory_protected, sequential_mixed_buffered);
     add_fio("INTEGRITY-FIO-028", memory_protected_batch, sequential_4k);
     add_fio("INTEGRITY-FIO-029", memory_protected_pages, random_mixed);
+    add_fio("INTEGRITY-FIO-030", file_get_data, random_mixed);
+    add_fio("INTEGRITY-FIO-031", memory_auto, sequential_mixed_buffered);
     add_image("INTEGRITY-IMAGE-007", file_zero_copy, false);
     add_image("INTEGRITY-IMAGE-008", file_zero_copy_direct, true);
     add_image("INTEGRITY-IMAGE-009", file_auto_buf, true);
@@ -332,6 +336,7 @@ const bool fio_cases = [] {
     add_image("INTEGRITY-IMAGE-013", memory_threads, false);
     add_image("INTEGRITY-IMAGE-014", memory_protected, true);
     add_image("INTEGRITY-IMAGE-015", memory_protected, false);
+    add_image("INTEGRITY-IMAGE-016", file_get_data, false);
     return true;
 }();
 

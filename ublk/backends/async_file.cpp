@@ -80,7 +80,7 @@ AsyncFile::AtOnce AsyncFile::how_at_once(const File& file) noexcept
     return system.f_type == TMPFS_MAGIC ? AtOnce::always : AtOnce::cached;
 }
 
-std::int32_t AsyncFile::begin(Io& io, RingOp& op) noexcept
+std::int32_t AsyncFile::go_and_get(Io& io, RingOp& op) noexcept
 {
     using enum uapi::IoOp;
     op.fd = file_.fd();
@@ -98,8 +98,10 @@ std::int32_t AsyncFile::begin(Io& io, RingOp& op) noexcept
             try_at_once(io, range->offset);
         return io.progress == io.length() ? static_cast<std::int32_t>(io.length()) : transfer(io, op);
     case discard:
+        file_.pages().discard(*range);
         return allocate(io, punch, op);
     case write_zeroes:
+        file_.pages().discard(*range);
         return allocate(io, io.flags.has(uapi::IoFlag::nounmap) ? zero : punch, op);
     default:
         return -EOPNOTSUPP;
@@ -122,7 +124,10 @@ std::int32_t AsyncFile::resume(Io& io, std::int32_t result, RingOp& op) noexcept
         return -EIO; // the file shrank
     if (result < 0 && result != -EINTR)
         return result;
-    io.progress += static_cast<std::uint32_t>(std::max(result, 0));
+    const auto done = static_cast<std::uint32_t>(std::max(result, 0));
+    if (io.op == uapi::IoOp::write)
+        file_.pages().written({(io.start_sector << uapi::sector_shift) + io.progress, done});
+    io.progress += done;
     return io.progress >= io.length() ? static_cast<std::int32_t>(io.length()) : transfer(io, op);
 }
 
@@ -138,10 +143,13 @@ void AsyncFile::try_at_once(Io& io, std::uint64_t offset) noexcept
     const iovec piece{io.data.data(), io.data.size()};
     const ssize_t n = is_read ? ::preadv2(file_.fd(), &piece, 1, static_cast<off_t>(offset), flags)
                               : ::pwritev2(file_.fd(), &piece, 1, static_cast<off_t>(offset), flags);
-    if (n > 0)
+    if (n > 0) {
         io.progress = static_cast<std::uint32_t>(n);
-    else if (n < 0 && errno == EOPNOTSUPP)
+        if (!is_read)
+            file_.pages().written({offset, static_cast<std::uint64_t>(n)});
+    } else if (n < 0 && errno == EOPNOTSUPP) {
         at_once_.store(AtOnce::never, std::memory_order_relaxed);
+    }
 }
 
 std::int32_t AsyncFile::transfer(const Io& io, RingOp& op) const noexcept

@@ -21,11 +21,27 @@ class AsyncFile {
     engine::Geometry geometry() const { return file_.geometry(); }
     std::uint64_t size() const { return file_.size(); } // bytes
 
-    std::int32_t begin(engine::Io& io, engine::RingOp& op) noexcept;
+    bool has_places() const noexcept { return file_.has_places(); }
+    std::span<std::byte> place(const engine::Io& io) const noexcept { return file_.place(io); }
+    std::int32_t begin(engine::Io& io, engine::RingOp& op) noexcept
+    {
+        if (file_.is_in_place(io))
+            return static_cast<std::int32_t>(io.data.size());
+        // Copies, so that nobody takes the address of what then can be in registers.
+        engine::Io kept = io;
+        engine::RingOp wanted;
+        const std::int32_t answer = go_and_get(kept, wanted);
+        if (answer == engine::op_pending) {
+            io = kept;
+            op = wanted;
+        }
+        return answer;
+    }
     std::int32_t resume(engine::Io& io, std::int32_t result, engine::RingOp& op) noexcept;
 
   private:
     enum class AtOnce : std::uint8_t { never, cached, always };
+    std::int32_t go_and_get(engine::Io& io, engine::RingOp& op) noexcept;
     static AtOnce how_at_once(const File& file) noexcept;
     void try_at_once(engine::Io& io, std::uint64_t offset) noexcept;
     std::int32_t transfer(const engine::Io& io, engine::RingOp& op) const noexcept;

@@ -114,11 +114,13 @@ engine::Geometry File::geometry() const
             .discard_granularity = std::max(block_size_, 4096U)};
 }
 
-std::int32_t File::handle(engine::Io& io) const noexcept
+std::int32_t File::handle(engine::Io& io) noexcept
 {
     using enum uapi::IoOp;
     if (io.op == flush)
         return sync();
+    if (is_in_place(io))
+        return static_cast<std::int32_t>(io.data.size());
     const auto range = engine::byte_range(io, size_);
     if (!range)
         return range.error();
@@ -130,7 +132,7 @@ std::int32_t File::handle(engine::Io& io) const noexcept
     case write:
         return write_all(io.data, range->offset, io.flags.has(uapi::IoFlag::fua));
     case discard:
-        return allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, *range);
+        return punch(*range);
     case write_zeroes: {
         const std::int32_t res = zero(*range, io.flags.has(uapi::IoFlag::nounmap));
         return res == 0 && io.flags.has(uapi::IoFlag::fua) ? sync() : res;
@@ -155,8 +157,7 @@ std::int32_t File::read_all(std::span<std::byte> data, std::uint64_t offset) con
     return static_cast<std::int32_t>(done);
 }
 
-std::int32_t File::write_all(std::span<const std::byte> data, std::uint64_t offset,
-                             bool durable) const noexcept
+std::int32_t File::write_all(std::span<const std::byte> data, std::uint64_t offset, bool durable) noexcept
 {
     std::size_t done = 0;
     while (done < data.size()) {
@@ -168,6 +169,7 @@ std::int32_t File::write_all(std::span<const std::byte> data, std::uint64_t offs
             continue;
         if (n <= 0)
             return n < 0 ? -errno : -EIO;
+        pages_.written({offset + done, static_cast<std::uint64_t>(n)});
         done += static_cast<std::size_t>(n);
     }
     return static_cast<std::int32_t>(done);
@@ -176,6 +178,12 @@ std::int32_t File::write_all(std::span<const std::byte> data, std::uint64_t offs
 std::int32_t File::sync() const noexcept
 {
     return ::fdatasync(fd_.get()) == 0 ? 0 : -errno;
+}
+
+std::int32_t File::punch(engine::ByteRange range) noexcept
+{
+    pages_.discard(range);
+    return allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
 }
 
 std::int32_t File::allocate(int mode, engine::ByteRange range) const noexcept
@@ -193,11 +201,10 @@ std::int32_t File::allocate(int mode, engine::ByteRange range) const noexcept
     return errno == ENOSYS || errno == ENODEV ? -EOPNOTSUPP : -errno;
 }
 
-std::int32_t File::zero(engine::ByteRange range, bool keep_allocated) const noexcept
+std::int32_t File::zero(engine::ByteRange range, bool keep_allocated) noexcept
 {
     constexpr int zero = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-    constexpr int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    std::int32_t res = allocate(keep_allocated ? zero : punch, range);
+    std::int32_t res = keep_allocated ? allocate(zero, range) : punch(range);
     if (res == -EOPNOTSUPP && !keep_allocated)
         res = allocate(zero, range);
     if (res != -EOPNOTSUPP)

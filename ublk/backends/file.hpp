@@ -1,6 +1,7 @@
 // A disk in a file or on a block device.
 #pragma once
 
+#include "ublk/backends/file_pages.hpp"
 #include "ublk/engine/error.hpp"
 #include "ublk/engine/io.hpp"
 #include "ublk/wire/ring.hpp"
@@ -28,28 +29,45 @@ class File {
     int fd() const { return fd_.get(); }
     bool is_direct() const { return direct_; }
     bool is_read_only() const { return read_only_; }
+    FilePages& pages() { return pages_; }
+
+    // Of a file on tmpfs, where it has no hole there.
+    bool has_places() const noexcept { return pages_.any(); }
+    std::span<std::byte> place(const engine::Io& io) const noexcept
+    {
+        if (!engine::is_inside(io, size_) || (io.op == uapi::IoOp::write && read_only_))
+            return {};
+        return pages_.find(
+            {io.start_sector << uapi::sector_shift, std::uint64_t{io.nr_sectors} << uapi::sector_shift});
+    }
+
+    // Whether it is where place() said: done, then, and as durable as tmpfs gets.
+    bool is_in_place(const engine::Io& io) const noexcept { return pages_.holds(io.data.data()); }
 
     // A transfer is complete, or it is an error: the end of a file that shrank is -EIO.
-    std::int32_t handle(engine::Io& io) const noexcept;
+    std::int32_t handle(engine::Io& io) noexcept;
 
   private:
     File(wire::Fd fd, std::uint64_t size, const FileOptions& options)
         : fd_(std::move(fd)), size_(size), block_size_(options.block_size), direct_(options.direct),
           read_only_(options.read_only)
     {
+        if (!direct_)
+            pages_ = FilePages::map(fd_.get(), size_, read_only_);
     }
     std::int32_t read_all(std::span<std::byte> data, std::uint64_t offset) const noexcept;
-    std::int32_t write_all(std::span<const std::byte> data, std::uint64_t offset,
-                           bool durable) const noexcept;
+    std::int32_t write_all(std::span<const std::byte> data, std::uint64_t offset, bool durable) noexcept;
     std::int32_t sync() const noexcept;
+    std::int32_t punch(engine::ByteRange range) noexcept;
     std::int32_t allocate(int mode, engine::ByteRange range) const noexcept;
-    std::int32_t zero(engine::ByteRange range, bool keep_allocated) const noexcept;
+    std::int32_t zero(engine::ByteRange range, bool keep_allocated) noexcept;
 
     wire::Fd fd_;
     std::uint64_t size_;
     std::uint32_t block_size_;
     bool direct_;
     bool read_only_;
+    FilePages pages_;
 };
 
 } // namespace ublk::backends

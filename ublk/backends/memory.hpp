@@ -24,10 +24,22 @@ class Memory {
     std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
     std::int32_t zero(engine::ByteRange range) const noexcept;
 
+    // All there is, but for the writes that are refused.
+    static bool has_places() noexcept { return true; }
+    std::span<std::byte> place(const engine::Io& io) const noexcept
+    {
+        if (!engine::is_inside(io, size_) || (io.op == uapi::IoOp::write && read_only_))
+            return {};
+        return {base_ + (io.start_sector << uapi::sector_shift),
+                std::size_t{io.nr_sectors} << uapi::sector_shift};
+    }
+
     // Requests that overlap in time are as undefined as on a real disk; nothing else is touched.
     std::int32_t handle(engine::Io& io) const noexcept
     {
         using enum uapi::IoOp;
+        if (static_cast<std::uint64_t>(io.data.data() - base_) < size_) // in its place
+            return static_cast<std::int32_t>(io.data.size());
         if (io.op == flush)
             return 0;
         const auto range = engine::byte_range(io, size_);

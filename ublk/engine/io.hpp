@@ -50,9 +50,9 @@ struct Integrity {
 
 // One request. `data` is the tag's buffer cut to the request: filled by the kernel for a write, to be filled
 // by the backend for a read, empty for the rest; or, with the data path shmem, memory that the application
-// shares, and may change at any time. It is the backend's until the request is answered. Where the
-// payload is never mapped (zero copy), `data` is empty for reads and writes too: only ring operations reach
-// it.
+// shares, and may change at any time; or what the backend's own place() gave. It is the backend's until the
+// request is answered. Where the payload is never mapped (zero copy), `data` is empty for reads and writes
+// too: only ring operations reach it.
 struct Io {
     uapi::IoOp op = uapi::IoOp::read;
     uapi::IoFlags flags;
@@ -100,8 +100,8 @@ inline constexpr std::int32_t op_pending = INT32_MIN;
 
 // Serves requests with operations on the queue's ring. begin() and resume() answer as handle() does, or fill
 // in `op` and answer op_pending: then resume() is called with that operation's result (bytes, or -errno) when
-// it is done. Both are called by all queue threads at once, on different requests; `io` is the same until the
-// request is answered, and may be changed to remember how far it got.
+// it is done, and with what `io` was when op_pending was answered: it may be changed to remember how far it
+// got. Both are called by all queue threads at once, on different requests.
 template <typename B>
 concept AsyncBackend = requires(B& backend, Io& io, RingOp& op, std::int32_t result) {
     { backend.begin(io, op) } noexcept -> std::same_as<std::int32_t>;
@@ -138,6 +138,18 @@ struct Zones {
 template <typename B>
 concept ServesIntegrity = requires { requires B::serves_integrity; };
 
+// A backend whose blocks are in memory may have payload there instead of in the tag's buffer, which spares it
+// a copy where the driver, or the engine for it, moves payload to any address (the data paths get_data and
+// user_copy). has_places(): whether any request can get one, fixed once queues run; only then place() is
+// asked, before anybody checked the request: where the payload of this read or write is to be, all of it;
+// empty, in the buffer. handle() finds the answer in Io::data: there a write has been done before it is
+// called, and a read is taken from there after it returned. begin() answers such a request at once.
+template <typename B>
+concept PlacesPayload = requires(B& backend, const Io& io) {
+    { backend.has_places() } noexcept -> std::same_as<bool>;
+    { backend.place(io) } noexcept -> std::same_as<std::span<std::byte>>;
+};
+
 // What a backend is, as the device's parameters have to tell it.
 struct Geometry {
     std::uint64_t size = 0;       // bytes, a multiple of block_size
@@ -168,6 +180,13 @@ constexpr std::expected<ByteRange, std::int32_t> byte_range(const Io& io, std::u
     if (range.offset > size || range.length > size - range.offset)
         return std::unexpected(-EIO);
     return range;
+}
+
+// The same, where only a request that is all inside counts.
+constexpr bool is_inside(const Io& io, std::uint64_t size)
+{
+    const std::uint64_t sectors = size >> uapi::sector_shift;
+    return io.start_sector <= sectors && io.nr_sectors <= sectors - io.start_sector;
 }
 
 // What is committed for a backend's answer. The driver of Linux 7.3 takes a short write for a complete one,

@@ -44,8 +44,7 @@ class KernelQueue : public QueueBase {
     explicit KernelQueue(QueueBase base);
 
   private:
-    // What the driver takes as addresses is linear in the tag on every path: no branch per command. Where it
-    // takes none, the place is for the sector of a ZONE_APPEND.
+    // Where the driver takes no address, its place is for the sector of a ZONE_APPEND.
     void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result, std::uint64_t sector = 0) noexcept
     {
         UBLK_ASSERT(!ring_.full(), "queue {}: no free entry for tag {}", options_.queue, tag);

@@ -35,11 +35,9 @@ bool changes(uapi::IoOp op)
 
 std::string_view to_string(Violation violation)
 {
-    constexpr std::array<std::string_view, 18> names{"no such tag",
+    constexpr std::array<std::string_view, 16> names{"no such tag",
                                                      "stray completion",
                                                      "unknown result",
-                                                     "data asked for twice",
-                                                     "data for no write",
                                                      "command out of turn",
                                                      "unknown operation",
                                                      "not announced",
@@ -88,13 +86,9 @@ std::optional<Violation> Paranoid::step(Tag& tag, std::int32_t result) noexcept
     if (tag.state != TagState::armed)
         return Violation::stray_completion;
     TagEvent event = TagEvent::request;
-    if (result == uapi::io_res_need_get_data) {
-        if (tag.sent == TagEvent::get_data)
-            return Violation::data_asked_twice;
-        tag.data_wanted = true;
-    } else if (result > 0) {
+    if (result > 0 && result != uapi::io_res_need_get_data)
         return Violation::unknown_result;
-    } else if (result < 0) {
+    if (result < 0) {
         const bool over = result == uapi::io_res_abort || tag.sent == TagEvent::fetch;
         event = over ? TagEvent::abort : TagEvent::refuse;
     }
@@ -112,8 +106,6 @@ void Paranoid::request(const Io& io, const uapi::IoDesc& desc, std::span<std::by
         return violated(Violation::no_such_tag, io.tag, entry);
     Tag& tag = tags_[io.tag];
     tag.answer.reset();
-    if (std::exchange(tag.data_wanted, false) && static_cast<uapi::IoOp>(desc.op()) != uapi::IoOp::write)
-        return violated(Violation::data_not_of_write, io.tag, entry);
     if (const auto wrong = check(desc, buffer))
         return violated(*wrong, io.tag, entry);
     tag.note(entry);

@@ -20,8 +20,6 @@ enum class Violation : std::uint8_t {
     no_such_tag,         // a completion or command names a tag that the queue does not have
     stray_completion,    // of a tag that has no command with the driver
     unknown_result,      // a completion that is neither a request, nor an abort, nor an errno
-    data_asked_twice,    // the driver wants NEED_GET_DATA for a request again
-    data_not_of_write,   // the driver wanted NEED_GET_DATA for something else than a write
     command_out_of_turn, // we send what the tag's state does not allow
     unknown_operation,
     not_announced, // an operation or flag that the parameters do not offer
@@ -72,7 +70,6 @@ class Paranoid : public Unobserved {
     struct Tag {
         TagState state = TagState::idle;
         TagEvent sent = TagEvent::fetch;
-        bool data_wanted = false;
         std::optional<std::int32_t> answer;
         std::array<Entry, 8> history; // a ring
         std::uint8_t next = 0;

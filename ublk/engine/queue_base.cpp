@@ -76,20 +76,20 @@ uapi::Features needed_features(DataPath path)
 
 std::expected<Pages, int> Pages::map(std::size_t bytes, bool huge)
 {
-    auto pages = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    auto pages = map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     if (pages && huge) // or as many as there are
         ::madvise(pages->base_, bytes, MADV_HUGEPAGE);
     return pages;
 }
 
-std::expected<Pages, int> Pages::map_file(int fd, std::size_t bytes)
+std::expected<Pages, int> Pages::map_file(int fd, std::size_t bytes, bool read_only)
 {
-    return map(bytes, MAP_SHARED, fd);
+    return map(bytes, read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd);
 }
 
-std::expected<Pages, int> Pages::map(std::size_t bytes, int flags, int fd)
+std::expected<Pages, int> Pages::map(std::size_t bytes, int access, int flags, int fd)
 {
-    void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+    void* base = ::mmap(nullptr, bytes, access, flags, fd, 0);
     if (base == MAP_FAILED)
         return std::unexpected(errno);
     Pages pages;
@@ -120,13 +120,13 @@ QueueBase::QueueBase(const KernelQueueOptions& options, wire::Ring ring, wire::D
                      Pages buffers)
     : options_(options), mapped_(is_mapped(options.data_path)),
       copies_(options.data_path == DataPath::user_copy), short_reads_(mapped_ && !copies_),
-      buffers_(std::move(buffers)), descriptors_(std::move(descriptors)), ring_(std::move(ring))
+      addresses_(options.depth), buffers_(std::move(buffers)), descriptors_(std::move(descriptors)),
+      ring_(std::move(ring))
 {
     // The driver takes no address from a server that copies by itself, or not at all.
-    if (short_reads_) {
-        address_step_ = options_.buffer_bytes;
-        command_address_ =
-            std::bit_cast<std::uintptr_t>(buffers_.data()) - options_.tags.first * address_step_;
+    for (unsigned i = 0; short_reads_ && i < options_.tags.count; ++i) {
+        const auto tag = static_cast<std::uint16_t>(options_.tags.first + i);
+        addresses_[tag] = std::bit_cast<std::uintptr_t>(buffer(tag).data());
     }
 }
 

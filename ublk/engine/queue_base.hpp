@@ -11,10 +11,12 @@
 #include "ublk/wire/ring.hpp"
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace ublk::engine {
 
@@ -71,7 +73,7 @@ class Pages {
     // Error: positive errno of mmap.
     static std::expected<Pages, int> map(std::size_t bytes, bool huge = false);
     // The file's own from its start, shared with whoever maps it too.
-    static std::expected<Pages, int> map_file(int fd, std::size_t bytes);
+    static std::expected<Pages, int> map_file(int fd, std::size_t bytes, bool read_only = false);
     Pages(Pages&& other) noexcept;
     Pages& operator=(Pages&& other) noexcept;
     Pages(const Pages&) = delete;
@@ -82,7 +84,7 @@ class Pages {
     std::size_t size() const { return bytes_; }
 
   private:
-    static std::expected<Pages, int> map(std::size_t bytes, int flags, int fd);
+    static std::expected<Pages, int> map(std::size_t bytes, int access, int flags, int fd);
 
     std::byte* base_ = nullptr;
     std::size_t bytes_ = 0;
@@ -111,6 +113,19 @@ class QueueBase {
     std::int32_t deliver_metadata(std::uint16_t tag, std::span<const std::byte> metadata) noexcept
     {
         return copy_out(tag, metadata, uapi::pos_integrity_flag);
+    }
+    // A read is copied from where its COMMIT says, a write to where NEED_GET_DATA says; and we copy wherever
+    // we like. The driver alone copies a write to what the COMMIT before it named, which must stay the
+    // buffer.
+    bool places() const noexcept { return copies_ || options_.data_path == DataPath::get_data; }
+    void place(std::uint16_t tag, std::byte* payload) noexcept
+    {
+        if (!copies_)
+            addresses_[tag] = std::bit_cast<std::uintptr_t>(payload);
+    }
+    std::byte* told(std::uint16_t tag) noexcept
+    {
+        return copies_ ? buffer(tag).data() : std::bit_cast<std::byte*>(addresses_[tag]);
     }
     bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept
@@ -144,10 +159,7 @@ class QueueBase {
         return std::size_t{static_cast<std::uint16_t>(tag - options_.tags.first)} * options_.buffer_bytes;
     }
     // What commands give as the address of a tag's buffer; 0 where the driver takes none.
-    std::uint64_t command_address(std::uint16_t tag) const noexcept
-    {
-        return command_address_ + tag * address_step_;
-    }
+    std::uint64_t command_address(std::uint16_t tag) const noexcept { return addresses_[tag]; }
     // The ring has room for all that the tags can have unsent.
     io_uring_sqe* entry([[maybe_unused]] std::uint16_t tag) noexcept
     {
@@ -163,8 +175,8 @@ class QueueBase {
     KernelQueueOptions options_;
     bool mapped_ = true, copies_ = false, short_reads_ = false; // what the data path makes of them
     bool leaves_armed_ = false;
-    std::uint64_t command_address_ = 0, address_step_ = 0; // of tag 0, and from tag to tag
-    Pages buffers_; // outlives the ring: the kernel may copy until the ring is gone
+    std::vector<std::uintptr_t> addresses_; // by tag
+    Pages buffers_;                         // outlives the ring: the kernel may copy until the ring is gone
     wire::DescriptorMap descriptors_;
     wire::Ring ring_;
 

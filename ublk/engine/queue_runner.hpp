@@ -70,6 +70,15 @@ concept SharesMemory = requires(D& driver, std::uint16_t tag, const uapi::IoDesc
     { driver.payload(tag, desc) } noexcept -> std::same_as<std::span<std::byte>>;
 };
 
+// A driver that can be told where the payload of a request is to be. places(): whether it goes by that.
+// place() tells it for the tag's next commands; told(): what the driver knows.
+template <typename D>
+concept TakesPlaces = requires(D& driver, std::uint16_t tag, std::byte* payload) {
+    { driver.places() } noexcept -> std::same_as<bool>;
+    { driver.place(tag, payload) } noexcept;
+    { driver.told(tag) } noexcept -> std::same_as<std::byte*>;
+};
+
 // How a queue ended. It ended well if `code` is 0.
 struct QueueEnd {
     int code = 0;                     // positive errno of the first command or wait that failed
@@ -92,6 +101,10 @@ class QueueRunner {
             ios_.resize(driver.depth());
         if constexpr (protects)
             integrity_ = backend.geometry().integrity;
+        if constexpr (may_place) {
+            placing_ = driver.places() && backend.has_places();
+            places_.resize(placing_ ? driver.depth() : 0U);
+        }
     }
 
     // Fetches every tag. Returns 0, or the positive errno of the first FETCH that was refused at once; then
@@ -138,6 +151,7 @@ class QueueRunner {
     static constexpr bool zoned = ServesZones<B>;
     static constexpr bool protects = ServesIntegrity<B>;
     static constexpr bool shares = SharesMemory<Driver>;
+    static constexpr bool may_place = TakesPlaces<Driver> && PlacesPayload<B>;
 
     [[gnu::noinline]] QueueEnd ended() noexcept
     {
@@ -190,7 +204,7 @@ class QueueRunner {
         Tag& tag = tags_[number];
         if (res == uapi::io_res_ok) [[likely]]
             serve(number, tag);
-        else if (res == uapi::io_res_need_get_data && tag.sent != TagEvent::get_data)
+        else if (res == uapi::io_res_need_get_data)
             ask_for_data(number, tag);
         else if (res == uapi::io_res_abort)
             move<TagState::armed, TagEvent::abort>(tag);
@@ -207,25 +221,40 @@ class QueueRunner {
         fail(EPROTO, number);
     }
 
+    Io request(std::uint16_t number, const uapi::IoDesc& desc) const noexcept
+    {
+        return {static_cast<uapi::IoOp>(desc.op()),
+                desc.flags(),
+                desc.start_sector,
+                desc.nr_sectors,
+                {},
+                number,
+                queue_};
+    }
+
+    // What the driver takes for the tag's buffer.
+    std::span<std::byte> known(std::uint16_t number) noexcept
+    {
+        const std::span<std::byte> buffer = driver_.buffer(number);
+        if constexpr (may_place)
+            if (placing_)
+                return {driver_.told(number), buffer.size()};
+        return buffer;
+    }
+
     void serve(std::uint16_t number, Tag& tag) noexcept
     {
         move<TagState::armed, TagEvent::request>(tag);
         tag.refusals = 0;
         ++end_.requests;
         const uapi::IoDesc desc = driver_.descriptor(number);
-        Io io{static_cast<uapi::IoOp>(desc.op()),
-              desc.flags(),
-              desc.start_sector,
-              desc.nr_sectors,
-              {},
-              number,
-              queue_};
+        Io io = request(number, desc);
         if constexpr (shares) {
             if (carries_data(io.op))
                 io.data = driver_.payload(number, desc);
             observer_.request(io, desc, io.data);
         } else {
-            observer_.request(io, desc, driver_.mapped() ? driver_.buffer(number) : std::span<std::byte>());
+            observer_.request(io, desc, driver_.mapped() ? known(number) : std::span<std::byte>());
         }
         if (!observer_.sound())
             return;
@@ -234,22 +263,40 @@ class QueueRunner {
         if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io, tag))
             return;
         if constexpr (AsyncBackend<B>) {
-            Io& kept = ios_[number];
-            kept = io;
             RingOp op;
-            go_on(number, tag, kept, backend_.begin(kept, op), op);
+            const std::int32_t answer = backend_.begin(io, op);
+            if (answer == op_pending)
+                ios_[number] = io;
+            go_on(number, tag, io, answer, op);
         } else {
             finish(io, tag, backend_.handle(io));
         }
     }
 
+    // Where the payload is to be, or, of a write that was asked for, is.
+    std::span<std::byte> room(const Io& io, const Tag& tag) noexcept
+    {
+        if constexpr (may_place)
+            if (placing_)
+                return io.op == uapi::IoOp::write && tag.sent == TagEvent::get_data ? places_[io.tag]
+                                                                                    : place(io);
+        return driver_.buffer(io.tag);
+    }
+    std::span<std::byte> place(const Io& io) noexcept
+        requires may_place
+    {
+        const auto own = backend_.place(io);
+        const auto where = own.empty() ? driver_.buffer(io.tag) : own;
+        driver_.place(io.tag, where.data());
+        return where;
+    }
     // Gives the request its buffer, and a write its payload; false if that failed, which answers the request.
     bool bring_payload(Io& io, Tag& tag) noexcept
     {
         constexpr bool looked_at = AsyncBackend<B> || !ServesUnmapped<B>;
         if (looked_at ? !driver_.mapped() : !copies())
             return true;
-        const std::span<std::byte> buffer = shares ? io.data : driver_.buffer(io.tag);
+        const std::span<std::byte> buffer = shares ? io.data : room(io, tag);
         const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
         if (length > buffer.size()) [[unlikely]] {
             answer(io, tag, -EIO);
@@ -361,10 +408,21 @@ class QueueRunner {
         driver_.commit(number, result);
     }
 
+    // A write that the driver could not copy comes again, perhaps to another tag: then into the buffer.
     void ask_for_data(std::uint16_t number, Tag& tag) noexcept
     {
+        const bool again = tag.sent == TagEvent::get_data;
+        if (again && tag.refusals == most_refusals) [[unlikely]]
+            return refused(number, tag, -EFAULT);
         move<TagState::armed, TagEvent::request>(tag);
-        tag.refusals = 0;
+        tag.refusals = static_cast<std::uint16_t>(again ? tag.refusals + 1 : 0);
+        if constexpr (may_place) {
+            if (placing_) {
+                places_[number] =
+                    again ? driver_.buffer(number) : place(request(number, driver_.descriptor(number)));
+                driver_.place(number, places_[number].data());
+            }
+        }
         get_data(number, tag);
     }
 
@@ -424,9 +482,11 @@ class QueueRunner {
     std::vector<Tag> tags_;
     std::vector<std::optional<std::uint64_t>> appended_; // where the tag's ZONE_APPEND went
     std::vector<Io> ios_;                                // of an asynchronous backend
-    unsigned busy_ = 0;                                  // tags that are not idle
-    unsigned in_flight_ = 0;                             // tags whose RingOp is
+    std::vector<std::span<std::byte>> places_; // of writes that were asked for, if the driver takes any
+    unsigned busy_ = 0;                        // tags that are not idle
+    unsigned in_flight_ = 0;                   // tags whose RingOp is
     std::uint16_t depth_, queue_;
+    bool placing_ = false;
     QueueEnd end_;
     Integrity integrity_; // of a backend that serves it
 };

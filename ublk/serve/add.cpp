@@ -112,22 +112,25 @@ Result<wire::Fd> ending_signals(const std::vector<int>& signals)
     return fd;
 }
 
-engine::DataPath best_data_path(const AddCommand& command, bool serves_unmapped, uapi::Features offered)
+engine::DataPath best_data_path(const AddCommand& command, PayloadWays ways, uapi::Features offered)
 {
     // What null answers takes fewer instructions even at 4k where nobody copies (ublkcheck perf run --exact).
     // Of files only direct I/O gains: the page cache copies anyway, and an operation on it goes by a worker
-    // thread. Registered pages are root's on older kernels.
+    // thread. Registered pages are root's on older kernels. What has its blocks in memory spares one of two
+    // copies where it can say where they are.
     const bool spares_copies =
         command.type == BackendType::null || (command.type == BackendType::file && command.direct);
-    if (spares_copies && serves_unmapped && !command.device.unprivileged &&
+    if (spares_copies && ways.unmapped && !command.device.unprivileged &&
         needed_features(engine::DataPath::auto_buf).without(offered).empty())
         return engine::DataPath::auto_buf;
+    if (ways.places && needed_features(engine::DataPath::get_data).without(offered).empty())
+        return engine::DataPath::get_data;
     return engine::DataPath::copy;
 }
 
-int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool serves_unmapped)
+int tell_plan(const AddCommand& command, const engine::Geometry& geometry, PayloadWays ways)
 {
-    if (auto valid = validate(command.device, geometry, serves_unmapped); !valid) {
+    if (auto valid = validate(command.device, geometry, ways.unmapped); !valid) {
         complain(valid.error().message());
         return exit_failed;
     }
@@ -140,15 +143,15 @@ int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool 
 }
 
 Result<engine::Configured> make_device(engine::Control& control, const AddCommand& command,
-                                       const engine::Geometry& geometry, bool serves_unmapped)
+                                       const engine::Geometry& geometry, PayloadWays ways)
 {
     engine::DeviceOptions options = command.device;
     auto offered = control.features();
     if (!offered)
         return std::unexpected(std::move(offered.error()));
     if (command.auto_path)
-        options.serving.data_path = best_data_path(command, serves_unmapped, *offered);
-    if (auto valid = validate(options, geometry, serves_unmapped, *offered); !valid)
+        options.serving.data_path = best_data_path(command, ways, *offered);
+    if (auto valid = validate(options, geometry, ways.unmapped, *offered); !valid)
         return std::unexpected(std::move(valid.error()));
     auto created = engine::Created::add(control, options);
     if (!created)

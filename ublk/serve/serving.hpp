@@ -25,17 +25,30 @@ Result<void> announce(const AddCommand& command, const uapi::DevInfo& info, std:
 // Serves until there is a reason to end, and returns the exit code.
 int serve_until_end(engine::Running running, int signal_fd);
 
-// What --data-path auto comes to on a kernel that offers `offered`, with a backend that serves unmapped
-// payload, or one that does not, as when it is decorated.
-engine::DataPath best_data_path(const AddCommand& command, bool serves_unmapped, uapi::Features offered);
+// What a backend makes of payload; one that is decorated, neither.
+struct PayloadWays {
+    bool unmapped = false; // it needs none in the server's memory
+    bool places = false;   // it has places for it
+};
+template <engine::Backend B>
+PayloadWays ways_of(B& backend)
+{
+    bool places = false;
+    if constexpr (engine::PlacesPayload<B>)
+        places = backend.has_places();
+    return {.unmapped = engine::ServesUnmapped<B>, .places = places};
+}
+
+// What --data-path auto comes to on a kernel that offers `offered`.
+engine::DataPath best_data_path(const AddCommand& command, PayloadWays ways, uapi::Features offered);
 
 // With --dry-run: what would be made, or why it cannot be. The exit code.
-int tell_plan(const AddCommand& command, const engine::Geometry& geometry, bool serves_unmapped);
+int tell_plan(const AddCommand& command, const engine::Geometry& geometry, PayloadWays ways);
 
 // The device that is to be served, up to where its queues can be started: a new one, or one that lost its
 // server.
 Result<engine::Configured> make_device(engine::Control& control, const AddCommand& command,
-                                       const engine::Geometry& geometry, bool serves_unmapped);
+                                       const engine::Geometry& geometry, PayloadWays ways);
 Result<engine::Recovering> take_over(engine::Control& control, const AddCommand& command,
                                      const engine::Geometry& geometry);
 
@@ -43,10 +56,10 @@ Result<engine::Recovering> take_over(engine::Control& control, const AddCommand&
 template <typename Queue = engine::KernelQueue, engine::Backend B>
 int serve(const AddCommand& command, B& backend, Starter& starter)
 {
-    constexpr bool serves_unmapped = engine::ServesUnmapped<B>;
+    const PayloadWays ways = ways_of(backend);
     const engine::Geometry geometry = backend.geometry();
     if (command.dry_run)
-        return tell_plan(command, geometry, serves_unmapped);
+        return tell_plan(command, geometry, ways);
     const auto failed = [&](const Error& error) { return starter.failed(exit_code(error), error.message()); };
     const auto signals = ending_signals(command.ends_on);
     if (!signals)
@@ -68,7 +81,7 @@ int serve(const AddCommand& command, B& backend, Starter& starter)
         return serve_until_end(std::move(*running), signals->get());
     };
     return command.recovers ? run(take_over(*control, command, geometry))
-                            : run(make_device(*control, command, geometry, serves_unmapped));
+                            : run(make_device(*control, command, geometry, ways));
 }
 
 // The same behind the decorators of the command.

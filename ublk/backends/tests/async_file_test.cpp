@@ -1,13 +1,12 @@
 #include "ublk/backends/async_file.hpp"
 
 #include "ublk/backends/tests/disk.hpp"
+#include "ublk/backends/tests/immediate_ring.hpp"
 
 #include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
-#include <linux/falloc.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 namespace ublk::backends {
@@ -15,66 +14,10 @@ namespace {
 
 using testing::agrees_with_an_array;
 using testing::ask;
+using testing::ImmediateRing;
+using testing::Served;
 
 constexpr std::uint64_t size = 256 * 1024;
-
-// A ring without a kernel: carries an operation out at once, on the payload that a request has.
-struct ImmediateRing {
-    std::size_t most = SIZE_MAX; // bytes that a transfer does at a time
-    std::int32_t fails_with = 0; // instead of doing anything, `failures` times
-    int failures = 0;
-    int operations = 0;
-
-    std::int32_t carry_out(const engine::RingOp& op, std::span<std::byte> payload)
-    {
-        ++operations;
-        if (failures > 0 && failures-- > 0)
-            return fails_with;
-        using enum engine::RingOp::Kind;
-        const auto at = static_cast<off_t>(op.offset);
-        const auto piece = payload.subspan(std::min<std::size_t>(op.at, payload.size()))
-                               .first(std::min<std::size_t>(op.length, most));
-        ssize_t res = 0;
-        switch (op.kind) {
-        case read:
-            res = ::pread(op.fd, piece.data(), piece.size(), at);
-            break;
-        case write:
-            res = ::pwrite(op.fd, piece.data(), piece.size(), at);
-            break;
-        case sync:
-            res = ::fdatasync(op.fd);
-            break;
-        case allocate:
-            res = ::fallocate(op.fd, op.flags, at, static_cast<off_t>(op.length));
-            break;
-        }
-        return res < 0 ? -errno : static_cast<std::int32_t>(res);
-    }
-};
-
-// What the queue loop makes of an asynchronous backend, with the payload mapped or out of its sight.
-struct Served {
-    AsyncFile& file;
-    ImmediateRing& ring;
-    bool mapped = true;
-
-    std::int32_t handle(engine::Io& io) noexcept
-    {
-        const auto payload = io.data;
-        if (!mapped)
-            io.data = {};
-        engine::RingOp op;
-        std::int32_t answer = file.begin(io, op);
-        while (answer == engine::op_pending) {
-            const auto allocates = op.kind == engine::RingOp::Kind::allocate;
-            const bool transfers = !allocates && op.kind != engine::RingOp::Kind::sync;
-            EXPECT_TRUE(!transfers || op.at + op.length <= payload.size());
-            answer = file.resume(io, ring.carry_out(op, allocates ? std::span<std::byte>() : payload), op);
-        }
-        return answer;
-    }
-};
 
 class AsyncFileTest : public ::testing::Test {
   protected:

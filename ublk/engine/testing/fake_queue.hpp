@@ -39,6 +39,7 @@ struct FakeFaults {
     std::function<std::int32_t(std::uint16_t)> refuse;       // 0, or why this tag's COMMIT is refused
     std::function<int()> wait_error;                         // 0, or what wait() returns instead of waiting
     std::function<std::int32_t(std::uint16_t)> no_payload;   // 0, or why bring() or deliver() fail
+    std::function<bool(std::byte*)> no_copy; // whether a write cannot be copied there: it comes again
     std::function<std::int32_t(std::uint16_t)> no_metadata;  // the same of metadata
     std::function<void(std::size_t, std::int32_t)> accepted; // told of an accepted COMMIT: request, result
     // Carries out a tag's RingOp on its payload; its result. Without it, each does all it was asked to.
@@ -99,6 +100,12 @@ class FakeQueue {
     std::int32_t deliver_metadata(std::uint16_t tag, std::span<const std::byte> metadata) noexcept
     {
         return move_metadata(tag, metadata, plan_[tags_[tag].request].metadata);
+    }
+    bool places() const noexcept { return need_get_data_; }
+    void place(std::uint16_t tag, std::byte* payload) noexcept { tags_[tag].told = payload; }
+    std::byte* told(std::uint16_t tag) noexcept
+    {
+        return tags_[tag].told != nullptr ? tags_[tag].told : buffer(tag).data();
     }
     bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags) noexcept
@@ -176,6 +183,8 @@ class FakeQueue {
 
     // From now on writes come without their payload, as to a device with NEED_GET_DATA.
     void need_get_data() { need_get_data_ = true; }
+    // The next write that is asked for is requeued, and the tag brings this request instead.
+    void requeue_asked(std::size_t instead) { instead_ = instead; }
     void refuse_short_reads() { short_reads_ = false; }
     void unmap() { mapped_ = false; }                    // payload is out of the backend's sight
     void leave_armed() { leaves_armed_ = true; }         // the device goes to another server
@@ -223,6 +232,7 @@ class FakeQueue {
         TagState state = TagState::idle;
         std::size_t request = 0;
         bool operating = false;
+        std::byte* told = nullptr; // where its payload is; nullptr: in its buffer
     };
     struct Command {
         std::uint16_t tag;
@@ -266,8 +276,14 @@ class FakeQueue {
         }
         if (command.event == TagEvent::get_data) {
             ++asked_;
-            copy_write(command.tag, tags_[command.tag].request);
-            dispatch(command.tag, tags_[command.tag].request);
+            const std::size_t request =
+                std::exchange(instead_, std::nullopt).value_or(tags_[command.tag].request);
+            const bool again = faults_.no_copy && faults_.no_copy(told(command.tag));
+            if (!again)
+                copy_write(command.tag, request);
+            dispatch(command.tag, request);
+            if (again)
+                completions_.back().res = uapi::io_res_need_get_data;
         }
         if (command.event != TagEvent::commit)
             return;
@@ -313,14 +329,14 @@ class FakeQueue {
     {
         const auto from = plan_[request].pages;
         if (is(request, uapi::IoOp::write))
-            std::ranges::copy(from.first(std::min(from.size(), buffer_bytes)), buffer(tag).begin());
+            std::ranges::copy(from.first(std::min(from.size(), buffer_bytes)), told(tag));
     }
     void copy_read(std::uint16_t tag, std::size_t request, std::int32_t result)
     {
         const auto to = plan_[request].pages;
         const auto done = static_cast<std::size_t>(std::max(result, 0));
         if (is(request, uapi::IoOp::read))
-            std::ranges::copy(buffer(tag).first(std::min({done, to.size(), buffer_bytes})), to.begin());
+            std::copy_n(told(tag), std::min({done, to.size(), buffer_bytes}), to.begin());
     }
 
     void hand_out(std::uint16_t tag, std::size_t request)
@@ -340,6 +356,7 @@ class FakeQueue {
     std::vector<std::string> violations_;
     std::mt19937 random_;
     FakeFaults faults_;
+    std::optional<std::size_t> instead_;
     std::size_t next_ = 0;
     std::size_t limit_ = SIZE_MAX;
     std::size_t brought_ = 0, delivered_ = 0, asked_ = 0;

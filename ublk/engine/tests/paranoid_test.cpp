@@ -181,26 +181,6 @@ TEST(Paranoid, SeesACompletionThatNoCommandWaitsFor)
     }
 }
 
-TEST(Paranoid, SeesPayloadAskedForTwiceOrForARead)
-{
-    Paranoid twice(1, params());
-    twice.sent(0, TagEvent::fetch, 0);
-    twice.completed(0, uapi::io_res_need_get_data);
-    twice.sent(0, TagEvent::get_data, 0);
-    ASSERT_TRUE(twice.sound());
-    twice.completed(0, uapi::io_res_need_get_data);
-    EXPECT_EQ(twice.violation(), Violation::data_asked_twice);
-
-    Paranoid read(1, params());
-    read.sent(0, TagEvent::fetch, 0);
-    read.completed(0, uapi::io_res_need_get_data);
-    read.sent(0, TagEvent::get_data, 0);
-    read.completed(0, uapi::io_res_ok);
-    ASSERT_TRUE(read.sound());
-    read.request({.op = IoOp::read, .start_sector = 8, .nr_sectors = 8}, request(IoOp::read), {});
-    EXPECT_EQ(read.violation(), Violation::data_not_of_write);
-}
-
 TEST(Paranoid, SeesWhatTheEngineItselfMustNotDo)
 {
     const auto served = [] {
