@@ -232,38 +232,38 @@ Params zoned_params()
     return params;
 }
 
-std::int32_t report_zones(const Server& server, const Server::Request& request)
+std::int32_t report_zones(const Server& server, const Server::Request& request, std::uint64_t sectors)
 {
     std::vector<uapi::ZoneReport> zones(request.desc.nr_sectors);
     for (std::size_t i = 0; i < zones.size(); ++i) {
-        const auto start = request.desc.start_sector + i * zone_sectors;
+        const auto start = request.desc.start_sector + i * sectors;
         zones[i] = {.start = start,
-                    .len = zone_sectors,
+                    .len = sectors,
                     .wp = start,
                     .type = static_cast<std::uint8_t>(uapi::ZoneType::sequential_write_required),
                     .cond = static_cast<std::uint8_t>(uapi::ZoneCond::empty),
-                    .capacity = zone_sectors};
+                    .capacity = sectors};
     }
     return static_cast<std::int32_t>(copy_in(server, request, std::as_bytes(std::span(zones))));
 }
 
-void serve_zones(Server& server)
+void serve_zones(Server& server, std::uint64_t sectors)
 {
-    server.handler = [&server](const Server::Request& request) -> std::optional<std::int32_t> {
+    server.handler = [&server, sectors](const Server::Request& request) -> std::optional<std::int32_t> {
         if (static_cast<IoOp>(request.desc.op()) == IoOp::report_zones)
-            return report_zones(server, request);
+            return report_zones(server, request, sectors);
         return static_cast<std::int32_t>(request.desc.nr_sectors * uapi::sector_size);
     };
 }
 
-ZonedLive::ZonedLive(Driver& driver, Features more, Where where)
+ZonedLive::ZonedLive(Driver& driver, Features more, const Params& params, Where where)
     : device(driver.make({.flags = Feature::zoned | Feature::user_copy | more}, false, where)),
       server(device, {.copy_buffers = false}, where)
 {
-    serve_zones(server);
+    serve_zones(server, params.basic.chunk_sectors);
     if (const int res = server.ring().register_empty_buffers(buffer_slots); res != 0)
         fail("a table of fixed buffers", result_text(res), where);
-    server.go_live(zoned_params(), where);
+    server.go_live(params, where);
 }
 
 App ZonedLive::reset_zone() const

@@ -90,16 +90,18 @@ long set_slot(ublk::wire::Ring& ring, unsigned slot, std::span<std::byte> memory
 
 inline constexpr std::uint64_t zone_sectors = 1024;
 Params zoned_params(); // eight sequential zones
-// Answers REPORT_ZONES of a USER_COPY device with empty zones.
-std::int32_t report_zones(const Server& server, const Server::Request& request);
+// Answers REPORT_ZONES of a USER_COPY device with empty zones of `sectors`.
+std::int32_t report_zones(const Server& server, const Server::Request& request,
+                          std::uint64_t sectors = zone_sectors);
 // Has `server` of a USER_COPY device answer zone reports so, and call everything else done.
-void serve_zones(Server& server);
+void serve_zones(Server& server, std::uint64_t sectors = zone_sectors);
 // A zoned USER_COPY device and its server, live.
 struct ZonedLive {
     Device device;
     Server server;
 
-    explicit ZonedLive(Driver& driver, Features more = {}, Where where = Where::current());
+    explicit ZonedLive(Driver& driver, Features more = {}, const Params& params = zoned_params(),
+                       Where where = Where::current());
     App reset_zone() const; // BLKRESETZONE of the first zone
 };
 
