@@ -14,11 +14,13 @@ namespace conformance {
 
 namespace wire = ublk::wire;
 
-ServerProcess::ServerProcess(const Device& device, Where where)
-    : child_([&device](Child& self) {
+ServerProcess::ServerProcess(const Device& device, const std::function<void(Server&)>& arrange, Where where)
+    : child_([&](Child& self) {
           Driver driver;
           Server server(Device(driver, device.added()));
           server.go_live();
+          if (arrange)
+              arrange(server);
           self.tell();
           server.serve_for(10min);
           return 0;
@@ -65,7 +67,7 @@ Uevents::Uevents() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLI
         fail("a socket for kernel events", errno_text(errno));
 }
 
-bool Uevents::wait_for(const std::string& header, Millis limit)
+bool Uevents::wait_for(const std::string& header, Millis limit, const std::string& line)
 {
     return eventually(
         [&] {
@@ -76,7 +78,8 @@ bool Uevents::wait_for(const std::string& header, Millis limit)
                 if (got <= 0)
                     return false;
                 text[got] = '\0';
-                if (header == text) // the first line ends with a NUL
+                const std::string whole(text, static_cast<std::size_t>(got)); // each line ends with a NUL
+                if (header == text && (line.empty() || whole.find('\0' + line + '\0') != std::string::npos))
                     return true;
             }
             return false;

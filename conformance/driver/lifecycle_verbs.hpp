@@ -16,7 +16,13 @@ namespace conformance {
 // A server in a process of its own: makes the device live, then serves from memory until killed.
 class ServerProcess {
   public:
-    explicit ServerProcess(const Device& device, Where where = Where::current());
+    explicit ServerProcess(const Device& device, Where where = Where::current())
+        : ServerProcess(device, {}, where)
+    {
+    }
+    // `arrange` is called in the process once the device is live.
+    ServerProcess(const Device& device, const std::function<void(Server&)>& arrange,
+                  Where where = Where::current());
     pid_t pid() const { return child_.pid(); }
     void kill(Where where = Where::current()); // SIGKILL, and waits for the process's end
 
@@ -42,8 +48,9 @@ class Sleeper {
 class Uevents {
   public:
     Uevents();
-    // Waits for the event whose first line is `header`, e.g. "add@/devices/virtual/block/ublkb0".
-    bool wait_for(const std::string& header, Millis limit = patience);
+    // Waits for the event whose first line is `header`, e.g. "add@/devices/virtual/block/ublkb0", and which
+    // has that other line, if one is given.
+    bool wait_for(const std::string& header, Millis limit = patience, const std::string& line = "");
 
   private:
     Fd socket_;
