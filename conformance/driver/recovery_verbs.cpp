@@ -42,6 +42,15 @@ void recover(const Device& device, std::optional<Server>& server, Where where)
     expect_ok(end_recovery(*server, ::getpid(), where), "END_USER_RECOVERY", where);
 }
 
+Device orphan(Driver& driver, const AddOptions& options, DevState then, const Params& params, Where where)
+{
+    const Device device = driver.make(options, false, where);
+    expect_ok(device.set_params(params), "SET_PARAMS", where);
+    ServerProcess(device, where).kill(where);
+    expect_state(device, then, "after the server's death", where);
+    return device;
+}
+
 Mortal::Mortal(Driver& driver, const AddOptions& options, const Params& params, Where where)
     : device(driver.make(options, false, where)), server(std::in_place, device, Server::Options{}, where)
 {
@@ -71,6 +80,16 @@ void Keeper::expect_kept(unsigned requests, Where where) const
 {
     eventually([&] { return kept_.value() >= requests; });
     expect_eq(requests, kept_.value(), "requests that the server keeps", where);
+}
+
+long read_without_ring(const Device& device, Where where)
+{
+    for (unsigned i = 0; i + 1 < device.depth(); ++i) {
+        const auto read = App::read(device, 0, 4096);
+        if (eventually([&] { return read.done(); }, settle))
+            return read.result();
+    }
+    fail("a read without a ring returns", "none did", where);
 }
 
 long result_soon(const App& app, std::string_view what, Where where)

@@ -33,7 +33,12 @@ long end_recovery(Server& server, pid_t pid = ::getpid(), Where where = Where::c
 // From the last server's end to the next one's service; `server` has to be closed, or not to be there.
 void recover(const Device& device, std::optional<Server>& server, Where where = Where::current());
 
-// A live device with a server to do away with.
+// A device whose server, another process, has died.
+Device orphan(Driver& driver, const AddOptions& options, DevState then = DevState::quiesced,
+              const Params& params = basic_params(), Where where = Where::current());
+
+// A live device with a server to do away with. Before 6.15 the driver wants a server to die, and warns when
+// another comes after one that has just left: there only a process (see above) can be recovered from.
 struct Mortal {
     Device device;
     std::optional<Server> server;
@@ -52,12 +57,17 @@ class Keeper {
     explicit Keeper(const Device& device, Where where = Where::current());
     pid_t pid() const { return process_.pid(); }
     void kill(Where where = Where::current()) { process_.kill(where); }
+    unsigned kept() const { return kept_.value(); }
     void expect_kept(unsigned requests, Where where = Where::current()) const; // so many, and soon
 
   private:
     SharedCounter kept_;
     ServerProcess process_;
 };
+
+// What a read gets after the server's ring was closed while ublkcN is still in use. The ring is taken apart
+// in a work queue of the kernel: reads that still go to it are lost until the release, and left behind here.
+long read_without_ring(const Device& device, Where where = Where::current());
 
 // The call returns without anybody's help; its result.
 long result_soon(const App& app, std::string_view what, Where where = Where::current());

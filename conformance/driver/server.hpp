@@ -103,6 +103,7 @@ class Server {
     // Closes ring and node, as a server that ends does. Mappings stay. The object is then only good to
     // destroy.
     void close();
+    void close_node() { node_.reset(); } // alone; commands that are out and mappings keep the file
 
   private:
     std::optional<Request> find_completed();
