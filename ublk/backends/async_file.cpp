@@ -86,7 +86,7 @@ std::int32_t AsyncFile::go_and_get(Io& io, RingOp& op) noexcept
     op.fd = file_.fd();
     if (io.op == flush)
         return sync(op);
-    const auto range = engine::byte_range(io, file_.size());
+    const auto range = file_.range_of(io);
     if (!range)
         return range.error();
     if (io.op != read && file_.is_read_only())

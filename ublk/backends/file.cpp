@@ -29,18 +29,19 @@ std::unexpected<Error> failed(const std::string& path, const char* what, int cod
     return std::unexpected(std::move(error));
 }
 
-Result<std::uint64_t> size_of(int fd, const std::string& path)
+// Of a regular file or a block device. Error: positive errno; EINVAL if it is something else.
+std::expected<std::uint64_t, int> bytes_of(int fd) noexcept
 {
     struct stat status{};
+    std::uint64_t bytes = 0;
     if (::fstat(fd, &status) != 0)
-        return failed(path, "stat", errno);
+        return std::unexpected(errno);
     if (S_ISREG(status.st_mode))
         return static_cast<std::uint64_t>(status.st_size);
     if (!S_ISBLK(status.st_mode))
-        return failed(path, "open", EINVAL, "give a regular file or a block device");
-    std::uint64_t bytes = 0;
+        return std::unexpected(EINVAL);
     if (::ioctl(fd, BLKGETSIZE64, &bytes) != 0)
-        return failed(path, "BLKGETSIZE64 of", errno);
+        return std::unexpected(errno);
     return bytes;
 }
 
@@ -80,9 +81,10 @@ Result<File> File::open(const FileOptions& options)
             hint = "it cannot be written: serve it with --read-only";
         return failed(options.path, "open", code, std::move(hint));
     }
-    const auto available = size_of(fd.get(), options.path);
+    const auto available = bytes_of(fd.get());
     if (!available)
-        return std::unexpected(available.error());
+        return failed(options.path, "size of", available.error(),
+                      available.error() == EINVAL ? "give a regular file or a block device" : "");
     const std::uint64_t size = options.size != 0 ? options.size : *available;
     if (size > *available)
         return failed(options.path, "open", EFBIG,
@@ -106,7 +108,7 @@ engine::Geometry File::geometry() const
     uapi::Attrs attrs = uapi::Attr::volatile_cache | uapi::Attr::fua;
     if (read_only_)
         attrs |= uapi::Attr::read_only;
-    return {.size = size_,
+    return {.size = size(),
             .block_size = block_size_,
             .attrs = attrs,
             .discard = true,
@@ -121,7 +123,7 @@ std::int32_t File::handle(engine::Io& io) noexcept
         return sync();
     if (is_in_place(io))
         return static_cast<std::int32_t>(io.data.size());
-    const auto range = engine::byte_range(io, size_);
+    const auto range = range_of(io);
     if (!range)
         return range.error();
     if (io.op == read)
@@ -140,6 +142,15 @@ std::int32_t File::handle(engine::Io& io) noexcept
     default:
         return -EOPNOTSUPP;
     }
+}
+
+std::expected<engine::ByteRange, std::int32_t> File::range_after_growth(const engine::Io& io) const noexcept
+{
+    if (all_of_it_) {
+        if (const auto now = bytes_of(fd_.get()); now && *now > size())
+            size_.store(*now, std::memory_order_relaxed);
+    }
+    return engine::byte_range(io, size());
 }
 
 std::int32_t File::read_all(std::span<std::byte> data, std::uint64_t offset) const noexcept

@@ -20,6 +20,7 @@ class FilePages {
     // a mapping, empty: there are no pages then.
     static FilePages map(int fd, std::uint64_t size, bool read_only);
     bool any() const noexcept { return pages_.data() != nullptr; } // not empty
+    std::uint64_t size() const noexcept { return pages_.size(); }
 
     // The bytes of a range inside of `size`; empty unless all of them are there. Not of an empty object.
     std::span<std::byte> find(engine::ByteRange range) const noexcept

@@ -6,16 +6,13 @@
 namespace ublk::backends {
 
 // A read leaves the tag's buffer as it is: the application gets whatever that tag carried last. Never put
-// data on it. Requests beyond the end fail as everywhere.
+// data on it. It has no end: the device may be given any size.
 class Null {
   public:
     static constexpr bool ignores_payload = true;
 
     // `size` in bytes, a multiple of block_size.
-    Null(std::uint64_t size, std::uint32_t block_size)
-        : size_(size), sectors_(size >> uapi::sector_shift), block_size_(block_size)
-    {
-    }
+    Null(std::uint64_t size, std::uint32_t block_size) : size_(size), block_size_(block_size) {}
 
     engine::Geometry geometry() const
     {
@@ -27,7 +24,7 @@ class Null {
                 .discard_granularity = block_size_};
     }
 
-    std::int32_t handle(engine::Io& io) const noexcept
+    static std::int32_t handle(engine::Io& io) noexcept
     {
         using enum uapi::IoOp;
         switch (io.op) {
@@ -37,8 +34,6 @@ class Null {
         case write:
         case discard:
         case write_zeroes:
-            if (io.start_sector > sectors_ || io.nr_sectors > sectors_ - io.start_sector) [[unlikely]]
-                return refusal(io.start_sector, io.nr_sectors);
             return static_cast<std::int32_t>(io.length());
         default:
             return -EOPNOTSUPP;
@@ -46,13 +41,7 @@ class Null {
     }
 
   private:
-    [[gnu::noinline]] std::int32_t refusal(std::uint64_t first, std::uint32_t sectors) const noexcept
-    {
-        const auto range = engine::byte_range({.start_sector = first, .nr_sectors = sectors}, size_);
-        return range ? -EIO : range.error();
-    }
-
-    std::uint64_t size_, sectors_;
+    std::uint64_t size_;
     std::uint32_t block_size_;
 };
 

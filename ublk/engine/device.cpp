@@ -3,8 +3,11 @@
 #include "ublk/engine/parameters.hpp"
 #include "ublk/engine/queue_threads.hpp"
 
+#include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <thread>
@@ -12,6 +15,17 @@
 #include <utility>
 
 namespace ublk::engine {
+
+std::uint64_t sectors_of_disk(std::uint32_t device) noexcept
+{
+    std::array<char, 64> text{};
+    std::snprintf(text.data(), text.size(), "/sys/class/block/ublkb%u/size", device);
+    const wire::Fd file(::open(text.data(), O_RDONLY | O_CLOEXEC));
+    text = {};
+    if (!file || ::read(file.get(), text.data(), text.size() - 1) <= 0)
+        return 0;
+    return std::strtoull(text.data(), nullptr, 10);
+}
 
 Result<wire::Fd> open_when_there(const std::string& path, int flags)
 {

@@ -65,13 +65,17 @@ struct QueueContext {
     uapi::Params params; // as they were set
 };
 
+// Sectors of a device's disk as the kernel's sysfs has them, 0 where it is not told. Waits for nobody.
+std::uint64_t sectors_of_disk(std::uint32_t device) noexcept;
+
 // Watches no queue; in debug builds every queue is checked.
 struct DefaultObservers {
     auto operator()([[maybe_unused]] const QueueContext& context) const
     {
         if constexpr (UBLK_ASSERTIONS != 0)
             return Paranoid(context.info.queue_depth, context.params,
-                            uapi::Features::from_raw(context.info.flags));
+                            uapi::Features::from_raw(context.info.flags),
+                            [device = context.info.dev_id] { return sectors_of_disk(device); });
         else
             return Unobserved();
     }

@@ -127,8 +127,9 @@ class Watch {
         const std::uint16_t depth = context.info.queue_depth;
         [[maybe_unused]] const auto features = uapi::Features::from_raw(context.info.flags);
         if constexpr (how == Watching::paranoid || UBLK_ASSERTIONS != 0)
-            return Observers(Paranoid(depth, context.params, features), Timing(metrics, depth),
-                             ErrorLog(*log_, metrics));
+            return Observers(Paranoid(depth, context.params, features,
+                                      [device = context.info.dev_id] { return sectors_of_disk(device); }),
+                             Timing(metrics, depth), ErrorLog(*log_, metrics));
         else if constexpr (how == Watching::timing)
             return Observers(Timing(metrics, depth), ErrorLog(*log_, metrics));
         else

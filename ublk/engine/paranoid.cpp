@@ -111,7 +111,7 @@ void Paranoid::request(const Io& io, const uapi::IoDesc& desc, std::span<std::by
     tag.note(entry);
 }
 
-std::optional<Violation> Paranoid::check(const uapi::IoDesc& desc, std::span<std::byte> buffer) const noexcept
+std::optional<Violation> Paranoid::check(const uapi::IoDesc& desc, std::span<std::byte> buffer) noexcept
 {
     if (auto wrong = check_offered(desc))
         return wrong;
@@ -155,7 +155,13 @@ std::optional<Violation> Paranoid::check_offered(const uapi::IoDesc& desc) const
     return std::nullopt;
 }
 
-std::optional<Violation> Paranoid::check_range(const uapi::IoDesc& desc) const noexcept
+bool Paranoid::ends_behind(const uapi::IoDesc& desc) const noexcept
+{
+    const std::uint64_t sectors = params_.basic.dev_sectors;
+    return desc.start_sector > sectors || desc.nr_sectors > sectors - desc.start_sector;
+}
+
+std::optional<Violation> Paranoid::check_range(const uapi::IoDesc& desc) noexcept
 {
     using enum uapi::IoOp;
     const auto op = static_cast<uapi::IoOp>(desc.op());
@@ -167,8 +173,9 @@ std::optional<Violation> Paranoid::check_range(const uapi::IoDesc& desc) const n
     const std::uint64_t block = (1ULL << params_.basic.logical_bs_shift) >> uapi::sector_shift;
     if (block > 1 && (desc.start_sector % block != 0 || desc.nr_sectors % block != 0))
         return Violation::misaligned;
-    const std::uint64_t sectors = params_.basic.dev_sectors;
-    if (desc.start_sector > sectors || desc.nr_sectors > sectors - desc.start_sector)
+    if (ends_behind(desc) && sectors_now_) [[unlikely]]
+        params_.basic.dev_sectors = sectors_now_();
+    if (ends_behind(desc))
         return Violation::beyond_end;
     if (desc.nr_sectors > most_sectors(op))
         return Violation::too_long;

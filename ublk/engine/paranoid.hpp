@@ -8,10 +8,12 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ublk::engine {
@@ -38,12 +40,14 @@ std::string_view to_string(Violation violation); // "stray completion", …
 
 // After the first violation it is unsound: the queue ends before the backend sees what is wrong, and the
 // error of the device tells of the violation and of what happened to the tag before. Sizes are as SET_PARAMS
-// gave them. Costs some dozens of instructions for each request.
+// gave them, and that of the disk as UPDATE_SIZE made it. Costs some dozens of instructions for each request.
 class Paranoid : public Unobserved {
   public:
-    // `features` are the device's.
-    Paranoid(std::uint16_t depth, const uapi::Params& params, uapi::Features features = {})
-        : params_(params), features_(features), tags_(depth)
+    // `features` are the device's. `sectors_now` tells the size of its disk; without it that does not change.
+    // It is called when a request ends behind the size that was last known, and must not wait for the driver.
+    Paranoid(std::uint16_t depth, const uapi::Params& params, uapi::Features features = {},
+             std::function<std::uint64_t()> sectors_now = {})
+        : params_(params), features_(features), sectors_now_(std::move(sectors_now)), tags_(depth)
     {
     }
 
@@ -82,14 +86,16 @@ class Paranoid : public Unobserved {
     };
 
     std::optional<Violation> step(Tag& tag, std::int32_t result) noexcept;
-    std::optional<Violation> check(const uapi::IoDesc& desc, std::span<std::byte> buffer) const noexcept;
+    std::optional<Violation> check(const uapi::IoDesc& desc, std::span<std::byte> buffer) noexcept;
     std::optional<Violation> check_offered(const uapi::IoDesc& desc) const noexcept;
-    std::optional<Violation> check_range(const uapi::IoDesc& desc) const noexcept;
+    std::optional<Violation> check_range(const uapi::IoDesc& desc) noexcept;
+    bool ends_behind(const uapi::IoDesc& desc) const noexcept;
     std::uint64_t most_sectors(uapi::IoOp op) const noexcept;
     void violated(Violation violation, std::uint16_t tag, const Entry& entry) noexcept;
 
     uapi::Params params_;
     uapi::Features features_;
+    std::function<std::uint64_t()> sectors_now_;
     std::vector<Tag> tags_;
     std::optional<Violation> violation_;
     std::uint16_t culprit_ = 0; // its tag, which may not exist

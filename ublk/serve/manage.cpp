@@ -2,6 +2,7 @@
 #include "ublk/serve/commands.hpp"
 
 #include "ublk/engine/control.hpp"
+#include "ublk/serve/observing.hpp"
 #include "ublk/serve/size.hpp"
 
 #include <algorithm>
@@ -227,6 +228,14 @@ int run(const QuiesceCommand& command)
 
 int run(const ResizeCommand& command)
 {
+    // A file is served as far as it goes, and null has no end.
+    for (const auto& [device, queues] : served_devices())
+        if (device.device == command.id && command.size > device.size &&
+            (device.backend == "memory" || device.backend == "zoned")) {
+            complain(fmt::format("a disk in memory grows no larger than it was made: give {} or less",
+                                 format_size(device.size)));
+            return exit_failed;
+        }
     return act(command.id, fmt::format("resized to {}", format_size(command.size)),
                [&](engine::Control& control) { return control.resize(command.id, command.size); });
 }

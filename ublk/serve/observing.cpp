@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/core.h>
+#include <set>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -110,6 +111,13 @@ std::vector<observe::Snapshot> served_devices(const std::vector<std::string>& di
     }
     std::ranges::sort(devices, {}, [](const observe::Snapshot& one) { return one.device.device; });
     return devices;
+}
+
+std::vector<observe::Snapshot> served_devices()
+{
+    std::set<std::string> all{"/run/ublk-serve", stats_directory()};
+    all.erase("");
+    return served_devices({all.begin(), all.end()});
 }
 
 } // namespace ublk::serve

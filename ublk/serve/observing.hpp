@@ -52,8 +52,10 @@ class Observation {
 // if that is not set.
 std::string stats_directory();
 
-// What is being served by servers that are alive, of root's and of this user's, by device id.
+// What is being served by servers that are alive, by device id; without `directories`, of root's and of this
+// user's.
 std::vector<observe::Snapshot> served_devices(const std::vector<std::string>& directories);
+std::vector<observe::Snapshot> served_devices();
 
 // The devices in `now` and what they did in the `seconds` since `before`; those that are new did nothing yet.
 std::string top_table(const std::vector<observe::Snapshot>& before, const std::vector<observe::Snapshot>& now,

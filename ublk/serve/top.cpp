@@ -70,16 +70,9 @@ std::string row(const Snapshot& now, const QueueMetrics& done, double seconds)
                        microseconds(latency, 0.5), microseconds(latency, 0.99));
 }
 
-std::vector<std::string> directories()
-{
-    std::set<std::string> all{"/run/ublk-serve", stats_directory()};
-    all.erase("");
-    return {all.begin(), all.end()};
-}
-
 int write_once(const TopCommand& command)
 {
-    const std::string text = observe::to_json(served_devices(directories())) + '\n';
+    const std::string text = observe::to_json(served_devices()) + '\n';
     if (command.json == "-") {
         std::cout << text << std::flush;
         return exit_ok;
@@ -113,11 +106,11 @@ int run(const TopCommand& command)
     if (!command.json.empty())
         return write_once(command);
     const bool terminal = ::isatty(STDOUT_FILENO) == 1;
-    auto before = served_devices(directories());
+    auto before = served_devices();
     auto then = Clock::now();
     for (std::uint64_t shown = 0; command.count == 0 || shown < command.count; ++shown) {
         std::this_thread::sleep_until(then + std::chrono::seconds(command.interval));
-        auto now = served_devices(directories());
+        auto now = served_devices();
         const auto at = Clock::now();
         const std::chrono::duration<double> passed = at - then;
         std::cout << (terminal ? "\033[H\033[J" : "") << top_table(before, now, passed.count()) << std::flush;

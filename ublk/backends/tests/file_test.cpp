@@ -55,6 +55,19 @@ TEST_F(FileBackend, AgreesWithAnArrayUnderRandomRequests)
     }
 }
 
+TEST_F(FileBackend, IsServedAsFarAsItGoesOnceItGrew)
+{
+    auto file = open();
+    ASSERT_TRUE(file.has_value());
+    std::vector<std::byte> data(1024, std::byte{3});
+    EXPECT_EQ(testing::ask(*file, uapi::IoOp::write, size / 512 - 1, data), -EIO);
+    resize(2 * size);
+    EXPECT_EQ(testing::ask(*file, uapi::IoOp::write, size / 512 - 1, data), 1024);
+    EXPECT_EQ(content()[size + 511], '\3');
+    EXPECT_EQ(testing::ask(*file, uapi::IoOp::read, 2 * size / 512 - 1, data), -EIO);
+    EXPECT_EQ(testing::ask(*file, uapi::IoOp::read, UINT64_MAX, data), -EINVAL);
+}
+
 TEST_F(FileBackend, PutsBytesWhereTheSectorSays)
 {
     auto file = open();

@@ -159,6 +159,20 @@ TEST(Paranoid, SeesThatTheDriverCopiesElsewhere)
     EXPECT_EQ(found(1ULL << 32, static_cast<std::uint32_t>(uapi::IoFlag::shmem_zc)), std::nullopt);
 }
 
+TEST(Paranoid, KnowsTheSizeThatTheDeviceWasGivenMeanwhile)
+{
+    std::uint64_t now = device_sectors;
+    Paranoid checker(1, params(), {}, [&] { return now; });
+    const auto ask = [&](std::uint64_t sector) {
+        checker.request({.op = IoOp::read, .start_sector = sector, .nr_sectors = 8},
+                        request(IoOp::read, sector), {});
+        return checker.violation();
+    };
+    now *= 2;
+    EXPECT_EQ(ask(2 * device_sectors - 8), std::nullopt);
+    EXPECT_EQ(ask(2 * device_sectors - 7), Violation::beyond_end);
+}
+
 TEST(Paranoid, SeesACompletionThatNoCommandWaitsFor)
 {
     struct Row {
