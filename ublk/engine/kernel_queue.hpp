@@ -31,7 +31,7 @@ class KernelQueue : public QueueBase {
         return ring_.for_each([&](const io_uring_cqe& cqe) {
             const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift);
             if (kind < kind_others) [[likely]] {
-                if (cqe.res == uapi::io_res_abort) [[unlikely]]
+                if (cqe.res != uapi::io_res_ok && cqe.res == uapi::io_res_abort) [[unlikely]]
                     leaves_armed_ |= options_.leaves_when_quiesced;
                 on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, static_cast<Done>(kind));
             } else {
