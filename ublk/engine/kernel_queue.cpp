@@ -7,8 +7,8 @@ namespace ublk::engine {
 KernelQueue::KernelQueue(QueueBase base) : QueueBase(std::move(base))
 {
     if (options_.data_path == DataPath::auto_buf) {
-        auto_buf_ = uapi::to_sqe_addr({.flags = uapi::auto_buf_reg_fallback});
-        auto_buf_mask_ = ~std::uint64_t{0};
+        for (std::uint16_t tag = 0; tag < options_.depth; ++tag)
+            commands_[tag].sqe_addr = uapi::to_sqe_addr({.index = tag, .flags = uapi::auto_buf_reg_fallback});
     }
 }
 

@@ -87,28 +87,31 @@ class Timing : public Counting {
 // A warning for each request that fails, and a count of those that found the log full.
 class ErrorLog : public Unobserved {
   public:
-    ErrorLog(observe::Log& log, observe::QueueMetrics& metrics) : log_(&log), metrics_(&metrics) {}
+    ErrorLog(observe::Log& log, observe::QueueMetrics& metrics, std::uint16_t queue)
+        : log_(&log), metrics_(&metrics), queue_(queue)
+    {
+    }
 
     void answered(const Io& io, std::int32_t result) noexcept
     {
         if (result < 0) [[unlikely]]
-            say(io.queue, io.tag, io.op, io.nr_sectors, io.start_sector, result);
+            say(io.tag, io.op, io.nr_sectors, io.start_sector, result);
     }
 
   private:
-    [[gnu::cold, gnu::noinline]] void say(std::uint16_t queue, std::uint16_t tag, uapi::IoOp op,
-                                          std::uint32_t sectors, std::uint64_t first,
-                                          std::int32_t result) noexcept
+    [[gnu::cold, gnu::noinline]] void say(std::uint16_t tag, uapi::IoOp op, std::uint32_t sectors,
+                                          std::uint64_t first, std::int32_t result) noexcept
     {
         const char* name = ::strerrorname_np(-result);
         if (!log_->write(observe::Level::warning, "queue {}, tag {}: {} of {} sectors at {} failed: {} ({})",
-                         queue, tag, observe::op_names[observe::op_slot(op)], sectors, first,
+                         queue_, tag, observe::op_names[observe::op_slot(op)], sectors, first,
                          name != nullptr ? name : "unknown errno", -result))
             observe::bump(metrics_->dropped, 1);
     }
 
     observe::Log* log_;
     observe::QueueMetrics* metrics_;
+    std::uint16_t queue_;
 };
 
 enum class Watching : std::uint8_t { counting, timing, paranoid };
@@ -129,11 +132,11 @@ class Watch {
         if constexpr (how == Watching::paranoid || UBLK_ASSERTIONS != 0)
             return Observers(Paranoid(depth, context.params, features,
                                       [device = context.info.dev_id] { return sectors_of_disk(device); }),
-                             Timing(metrics, depth), ErrorLog(*log_, metrics));
+                             Timing(metrics, depth), ErrorLog(*log_, metrics, context.queue));
         else if constexpr (how == Watching::timing)
-            return Observers(Timing(metrics, depth), ErrorLog(*log_, metrics));
+            return Observers(Timing(metrics, depth), ErrorLog(*log_, metrics, context.queue));
         else
-            return Observers(Counting(metrics), ErrorLog(*log_, metrics));
+            return Observers(Counting(metrics), ErrorLog(*log_, metrics, context.queue));
     }
 
   private:

@@ -120,13 +120,14 @@ QueueBase::QueueBase(const KernelQueueOptions& options, wire::Ring ring, wire::D
                      Pages buffers)
     : options_(options), mapped_(is_mapped(options.data_path)),
       copies_(options.data_path == DataPath::user_copy), short_reads_(mapped_ && !copies_),
-      addresses_(options.depth), buffers_(std::move(buffers)), descriptors_(std::move(descriptors)),
+      commands_(options.depth), buffers_(std::move(buffers)), descriptors_(std::move(descriptors)),
       ring_(std::move(ring))
 {
     // The driver takes no address from a server that copies by itself, or not at all.
-    for (unsigned i = 0; short_reads_ && i < options_.tags.count; ++i) {
+    for (unsigned i = 0; i < options_.tags.count; ++i) {
         const auto tag = static_cast<std::uint16_t>(options_.tags.first + i);
-        addresses_[tag] = std::bit_cast<std::uintptr_t>(buffer(tag).data());
+        const auto address = short_reads_ ? std::bit_cast<std::uintptr_t>(buffer(tag).data()) : 0;
+        commands_[tag].command = {.q_id = options_.queue, .tag = tag, .addr = address};
     }
 }
 

@@ -121,11 +121,11 @@ class QueueBase {
     void place(std::uint16_t tag, std::byte* payload) noexcept
     {
         if (!copies_)
-            addresses_[tag] = std::bit_cast<std::uintptr_t>(payload);
+            commands_[tag].command.addr = std::bit_cast<std::uintptr_t>(payload);
     }
     std::byte* told(std::uint16_t tag) noexcept
     {
-        return copies_ ? buffer(tag).data() : std::bit_cast<std::byte*>(addresses_[tag]);
+        return copies_ ? buffer(tag).data() : std::bit_cast<std::byte*>(commands_[tag].command.addr);
     }
     bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept
@@ -159,7 +159,7 @@ class QueueBase {
         return std::size_t{static_cast<std::uint16_t>(tag - options_.tags.first)} * options_.buffer_bytes;
     }
     // What commands give as the address of a tag's buffer; 0 where the driver takes none.
-    std::uint64_t command_address(std::uint16_t tag) const noexcept { return addresses_[tag]; }
+    std::uint64_t command_address(std::uint16_t tag) const noexcept { return commands_[tag].command.addr; }
     // The ring has room for all that the tags can have unsent.
     io_uring_sqe* entry([[maybe_unused]] std::uint16_t tag) noexcept
     {
@@ -175,8 +175,13 @@ class QueueBase {
     KernelQueueOptions options_;
     bool mapped_ = true, copies_ = false, short_reads_ = false; // what the data path makes of them
     bool leaves_armed_ = false;
-    std::vector<std::uintptr_t> addresses_; // by tag
-    Pages buffers_;                         // outlives the ring: the kernel may copy until the ring is gone
+    // What every command of a tag has in common.
+    struct alignas(32) TagCommand { // a power of two: found by a shift
+        uapi::IoCmd command;
+        std::uint64_t sqe_addr = 0;
+    };
+    std::vector<TagCommand> commands_; // by tag
+    Pages buffers_;                    // outlives the ring: the kernel may copy until the ring is gone
     wire::DescriptorMap descriptors_;
     wire::Ring ring_;
 

@@ -143,9 +143,9 @@ class QueueRunner {
     struct alignas(16) Tag { // a power of two: found by a shift
         TagState state = TagState::idle;
         TagEvent sent = TagEvent::fetch; // the command in flight
-        bool op_in_flight = false;       // a RingOp of its request is
         std::uint16_t refusals = 0;      // of the same command, in a row
         std::int32_t result = 0;         // what was last committed
+        bool op_in_flight = false;       // a RingOp of its request is
     };
     static constexpr std::uint16_t most_refusals = 1000;
     static constexpr bool zoned = ServesZones<B>;
@@ -207,9 +207,16 @@ class QueueRunner {
         else if (res == uapi::io_res_need_get_data)
             ask_for_data(number, tag);
         else if (res == uapi::io_res_abort)
-            move<TagState::armed, TagEvent::abort>(tag);
+            aborted(tag);
         else
             refused(number, tag, res);
+    }
+
+    void aborted(Tag& tag) noexcept
+    {
+        move<TagState::armed, TagEvent::abort>(tag);
+        if constexpr (requires { driver_.aborted(); })
+            driver_.aborted();
     }
 
     // A completion that no command of ours is waiting for.
@@ -245,7 +252,6 @@ class QueueRunner {
     void serve(std::uint16_t number, Tag& tag) noexcept
     {
         move<TagState::armed, TagEvent::request>(tag);
-        tag.refusals = 0;
         ++end_.requests;
         const uapi::IoDesc desc = driver_.descriptor(number);
         Io io = request(number, desc);
@@ -260,16 +266,17 @@ class QueueRunner {
             return;
         if constexpr (zoned)
             appended_[number].reset();
-        if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io, tag))
+        const bool copying = copies();
+        if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io, tag, copying))
             return;
         if constexpr (AsyncBackend<B>) {
             RingOp op;
             const std::int32_t answer = backend_.begin(io, op);
             if (answer == op_pending)
                 ios_[number] = io;
-            go_on(number, tag, io, answer, op);
+            go_on(number, tag, io, answer, op, copying);
         } else {
-            finish(io, tag, backend_.handle(io));
+            finish(io, tag, backend_.handle(io), copying);
         }
     }
 
@@ -291,10 +298,10 @@ class QueueRunner {
         return where;
     }
     // Gives the request its buffer, and a write its payload; false if that failed, which answers the request.
-    bool bring_payload(Io& io, Tag& tag) noexcept
+    bool bring_payload(Io& io, Tag& tag, bool copying) noexcept
     {
         constexpr bool looked_at = AsyncBackend<B> || !ServesUnmapped<B>;
-        if (looked_at ? !driver_.mapped() : !copies())
+        if (looked_at ? !driver_.mapped() : !copying)
             return true;
         const std::span<std::byte> buffer = shares ? io.data : room(io, tag);
         const std::uint64_t length = payload_bytes(io.op, io.nr_sectors);
@@ -345,10 +352,11 @@ class QueueRunner {
     }
 
     // After a step of an asynchronous backend: its next operation, or the end of the request.
-    void go_on(std::uint16_t number, Tag& tag, const Io& io, std::int32_t answer, const RingOp& op) noexcept
+    void go_on(std::uint16_t number, Tag& tag, const Io& io, std::int32_t answer, const RingOp& op,
+               bool copying) noexcept
     {
         if (answer != op_pending)
-            return finish(io, tag, answer);
+            return finish(io, tag, answer, copying);
         tag.op_in_flight = true;
         ++in_flight_;
         driver_.start(number, op, io.flags);
@@ -362,18 +370,18 @@ class QueueRunner {
         tag.op_in_flight = false;
         --in_flight_;
         RingOp op;
-        go_on(number, tag, ios_[number], backend_.resume(ios_[number], res, op), op);
+        go_on(number, tag, ios_[number], backend_.resume(ios_[number], res, op), op, copies());
     }
 
     // Commits the backend's answer, once a read's payload is with the driver.
-    void finish(const Io& io, Tag& tag, std::int32_t done) noexcept
+    void finish(const Io& io, Tag& tag, std::int32_t done, bool copying) noexcept
     {
         std::int32_t result = commit_result(io, done, short_reads(io));
         if constexpr (zoned)
             if (io.op == uapi::IoOp::zone_append)
                 appended_[io.tag] = io.start_sector;
         const bool reads = io.op == uapi::IoOp::read || (zoned && io.op == uapi::IoOp::report_zones);
-        if (copies() && reads && result > 0) [[unlikely]] {
+        if (copying && reads && result > 0) [[unlikely]] {
             const auto payload = io.data.first(static_cast<std::size_t>(result));
             if (const std::int32_t res = driver_.deliver(io.tag, payload); res < 0) [[unlikely]]
                 result = commit_result(io, res);
@@ -399,6 +407,7 @@ class QueueRunner {
     {
         move<TagState::owned, TagEvent::commit>(tag);
         tag.sent = TagEvent::commit;
+        tag.refusals = 0;
         tag.result = result;
         observer_.sent(number, TagEvent::commit, result);
         if constexpr (zoned) {
@@ -445,10 +454,14 @@ class QueueRunner {
         }
         move<TagState::armed, TagEvent::refuse>(tag);
         const bool passing = res == -EAGAIN || res == -EINTR || res == -ENOMEM;
-        if (passing && ++tag.refusals <= most_refusals) {
+        const auto refusals = static_cast<std::uint16_t>(tag.refusals + 1);
+        if (passing && refusals <= most_refusals) {
             if (tag.sent == TagEvent::get_data)
-                return get_data(number, tag);
-            return commit(number, tag, tag.result);
+                get_data(number, tag);
+            else
+                commit(number, tag, tag.result);
+            tag.refusals = refusals;
+            return;
         }
         fail(res < 0 ? -res : EPROTO, number);
         end_.stuck = true;

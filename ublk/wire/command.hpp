@@ -46,9 +46,9 @@ inline void prep_io(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::IoC
     if (fixed)
         sqe.flags |= IOSQE_FIXED_FILE;
 }
-// Writes a command on fixed file 0 into an entry, over whatever was there.
-inline void write_io(io_uring_sqe& sqe, std::uint32_t op, const uapi::IoCmd& cmd, std::uint64_t user_data,
-                     std::uint64_t addr)
+// Writes a command on fixed file 0, with another result, into an entry, over whatever was there.
+inline void write_io(io_uring_sqe& sqe, std::uint32_t op, const uapi::IoCmd& cmd, std::int32_t result,
+                     std::uint64_t user_data, std::uint64_t addr)
 {
     sqe.opcode = IORING_OP_URING_CMD;
     sqe.flags = IOSQE_FIXED_FILE;
@@ -62,7 +62,9 @@ inline void write_io(io_uring_sqe& sqe, std::uint32_t op, const uapi::IoCmd& cmd
     sqe.buf_index = 0;
     sqe.personality = 0;
     sqe.splice_fd_in = 0;
-    std::memcpy(reinterpret_cast<std::byte*>(&sqe) + detail::cmd_offset, &cmd, sizeof(cmd));
+    std::byte* const area = reinterpret_cast<std::byte*>(&sqe) + detail::cmd_offset;
+    std::memcpy(area, &cmd, sizeof(cmd));
+    std::memcpy(area + offsetof(uapi::IoCmd, result), &result, sizeof(result));
 }
 void prep_batch(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::BatchIo& cmd, std::uint64_t addr,
                 std::uint64_t user_data, bool fixed = false);

@@ -121,7 +121,7 @@ TEST(ErrorLog, NeverHoldsTheQueueUpThoughTheSinkNeverReturns)
 
         observe::QueueMetrics metrics;
         FakeQueue queue(128, std::vector(requests, request(IoOp::write, 8)), 1);
-        const QueueEnd end = run(queue, {.failing = true}, ErrorLog(log, metrics));
+        const QueueEnd end = run(queue, {.failing = true}, ErrorLog(log, metrics, 0));
         EXPECT_EQ(end.requests, requests);
         EXPECT_EQ(end.errors, requests);
         EXPECT_EQ(end.code, 0);
@@ -139,9 +139,9 @@ TEST(ErrorLog, NamesTheRequest)
     {
         observe::Log log([&](const observe::LogMessage& message) { lines.emplace_back(message.text); });
         FakeQueue queue(1, {request(IoOp::write_zeroes, 8)}, 1);
-        run(queue, {.failing = true}, ErrorLog(log, metrics));
+        run(queue, {.failing = true}, ErrorLog(log, metrics, 0));
         FakeQueue good(1, {request(IoOp::read, 8)}, 1);
-        run(good, {}, ErrorLog(log, metrics));
+        run(good, {}, ErrorLog(log, metrics, 0));
     }
     EXPECT_THAT(lines,
                 ::testing::ElementsAre("queue 0, tag 0: write_zeroes of 8 sectors at 8 failed: EIO (5)"));

@@ -40,6 +40,7 @@ class ForgetfulQueue {
     int submit() noexcept { return queue_.submit(); }
     int wait() noexcept { return queue_.wait(); }
     int look() noexcept { return queue_.look(); }
+    void aborted() noexcept { queue_.aborted(); }
     bool leaves_armed() const noexcept { return queue_.leaves_armed(); }
     template <typename F>
     unsigned drain(F&& on_completion) noexcept
