@@ -33,12 +33,15 @@ class KernelQueue : public QueueBase {
     unsigned drain(F&& on_completion) noexcept
     {
         return ring_.for_each([&](const io_uring_cqe& cqe) {
-            const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift);
-            if (kind < kind_others) [[likely]] {
-                on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, static_cast<Done>(kind));
-            } else {
+            Done what = Done::command;
+            if (cqe.user_data >= options_.depth) [[unlikely]] { // no command of a tag
+                const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift);
                 leaves_armed_ |= kind == kind_leave;
+                if (kind >= kind_others)
+                    return;
+                what = static_cast<Done>(kind);
             }
+            on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, what);
         });
     }
 

@@ -95,7 +95,7 @@ class QueueRunner {
   public:
     QueueRunner(Driver& driver, B& backend, std::uint16_t queue, Observer observer = {})
         : driver_(driver), backend_(backend), observer_(std::move(observer)), tags_(driver.depth()),
-          appended_(zoned ? driver.depth() : 0U), depth_(driver.depth()), queue_(queue)
+          appended_(zoned ? driver.depth() : 0U), queue_(queue)
     {
         if constexpr (AsyncBackend<B>)
             ios_.resize(driver.depth());
@@ -199,7 +199,8 @@ class QueueRunner {
 
     void command_done(std::uint16_t number, std::int32_t res) noexcept
     {
-        if (number >= depth_ || tags_[number].state != TagState::armed) [[unlikely]]
+        // What the driver knows already, it is not asked again.
+        if (number >= driver_.depth() || tags_[number].state != TagState::armed) [[unlikely]]
             return stray(number, res);
         Tag& tag = tags_[number];
         if (res == uapi::io_res_ok) [[likely]]
@@ -498,7 +499,7 @@ class QueueRunner {
     std::vector<std::span<std::byte>> places_; // of writes that were asked for, if the driver takes any
     unsigned busy_ = 0;                        // tags that are not idle
     unsigned in_flight_ = 0;                   // tags whose RingOp is
-    std::uint16_t depth_, queue_;
+    std::uint16_t queue_;
     bool placing_ = false;
     QueueEnd end_;
     Integrity integrity_; // of a backend that serves it
