@@ -12,7 +12,7 @@
 namespace property {
 namespace {
 
-constexpr std::uint64_t usual_steps = 100'000;
+constexpr std::uint64_t usual_steps = 1'000'000;
 
 // nullopt if PROPERTY_STEPS is no number.
 std::optional<std::uint64_t> steps_wanted()
