@@ -142,9 +142,13 @@ const std::vector<KnownDefect>& known_defects()
 void apply_known(reports::CaseResult& result, KernelVersion kernel, const std::vector<KnownDefect>& list)
 {
     take_back(result, kernel, list);
-    const auto found = std::ranges::find_if(list, [&](const KnownDefect& defect) {
+    const auto listed = [&](const KnownDefect& defect) {
         return !defect.requirement.empty() && defect.requirement == result.id && concerns(defect, kernel);
-    });
+    };
+    auto found = std::ranges::find_if(
+        list, [&](const auto& defect) { return listed(defect) && defect.verdict == result.verdict; });
+    if (found == list.end())
+        found = std::ranges::find_if(list, listed);
     if (found == list.end())
         return;
     const bool passed = result.verdict == Verdict::pass;

@@ -9,6 +9,7 @@
 //    "race": true,                 it does not show in every run; may be left out
 //    "reference": "CVE-...",       CVE or upstream subject; may be empty
 //    "why": "one line"}
+// A defect that shows now in one way and now in another has an entry for each.
 // An entry about what the kernel says beside any case, by a race that none provokes on purpose, has no
 // requirement, and
 //    "complaint": ["WARNING: drivers/block/ublk_drv.c", "io_ring_exit_work"]

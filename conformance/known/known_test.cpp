@@ -89,6 +89,24 @@ TEST(Known, AnotherKindOfFailureStaysWhatItIs)
     EXPECT_EQ(after(Verdict::skip, {6, 12, 43}), Verdict::skip);
 }
 
+TEST(Known, ADefectMayShowInTwoWays)
+{
+    const auto list = parse_known(
+        R"([{"requirement": "UBLK-X-001", "kernels": [{"from": "6.12", "before": "7.0"}], "verdict": "fail",
+             "reference": "", "why": "it waits"},
+            {"requirement": "UBLK-X-001", "kernels": [{"from": "6.12", "before": "7.0"}], "verdict": "crash",
+             "reference": "", "why": "it is used after its end"}])");
+    ASSERT_TRUE(list);
+    auto failed = result(Verdict::fail), crashed = result(Verdict::crash), hung = result(Verdict::hang);
+    for (auto* each : {&failed, &crashed, &hung})
+        apply_known(*each, {6, 18, 5}, *list);
+    EXPECT_EQ(failed.verdict, Verdict::known);
+    EXPECT_EQ(failed.reason, "it waits");
+    EXPECT_EQ(crashed.verdict, Verdict::known);
+    EXPECT_EQ(crashed.reason, "it is used after its end");
+    EXPECT_EQ(hung.verdict, Verdict::hang);
+}
+
 TEST(Known, ListedPassIsFixedAndSaysWhy)
 {
     auto r = result(Verdict::pass);
