@@ -1,5 +1,7 @@
 #include "conformance/driver/recovery_verbs.hpp"
 
+#include <fstream>
+
 namespace conformance {
 
 std::vector<Flavour> recovery_flavours()
@@ -90,6 +92,13 @@ long read_without_ring(const Device& device, Where where)
             return read.result();
     }
     fail("a read without a ring returns", "none did", where);
+}
+
+void set_io_timeout(const Device& device, Millis limit, Where where)
+{
+    const auto text = std::to_string(limit.count());
+    std::ofstream(fmt::format("/sys/block/ublkb{}/queue/io_timeout", device.id())) << text;
+    expect_eq(text, device.sysfs("queue/io_timeout"), "io_timeout in milliseconds", where);
 }
 
 long result_soon(const App& app, std::string_view what, Where where)

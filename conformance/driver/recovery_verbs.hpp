@@ -69,6 +69,9 @@ class Keeper {
 // in a work queue of the kernel: reads that still go to it are lost until the release, and left behind here.
 long read_without_ring(const Device& device, Where where = Where::current());
 
+// How long the block layer gives a request.
+void set_io_timeout(const Device& device, Millis limit, Where where = Where::current());
+
 // The call returns without anybody's help; its result.
 long result_soon(const App& app, std::string_view what, Where where = Where::current());
 // It does not, within `settle`; a server if given serves meanwhile.

@@ -61,6 +61,7 @@ class SharedCounter {
     SharedCounter& operator=(const SharedCounter&) = delete;
     unsigned value() const { return *number_; }
     void add() { ++*number_; }
+    void set(unsigned value) { *number_ = value; }
 
   private:
     std::atomic<unsigned>* number_;
