@@ -151,7 +151,7 @@ void BatchQueue::send_commit(std::uint16_t number) noexcept
 void BatchQueue::flush() noexcept
 {
     if (committing_.count != 0) {
-        for (std::uint16_t number = 0; number < commits_.size(); ++number) {
+        for (std::uint16_t number = 0; number < most_commits; ++number) {
             if (commits_[number].in_flight)
                 continue;
             std::swap(commits_[number].elements, committing_);

@@ -231,9 +231,10 @@ Snapshot Metrics::snapshot() const
 {
     const Head& head = head_of(base_);
     std::vector<QueueMetrics> parts;
-    for (std::uint16_t queue = 0; queue < head.queues; ++queue)
-        for (std::uint16_t thread = 0; thread < head.threads; ++thread)
-            parts.push_back(copy_of(of(queue, thread)));
+    for (std::uint32_t queue = 0; queue < head.queues; ++queue)
+        for (std::uint32_t thread = 0; thread < head.threads; ++thread)
+            parts.push_back(
+                copy_of(of(static_cast<std::uint16_t>(queue), static_cast<std::uint16_t>(thread))));
     return snapshot_of(head, parts);
 }
 

@@ -170,7 +170,7 @@ Result<engine::Recovering> take_over(engine::Control& control, const AddCommand&
     const std::uint64_t size = basic.dev_sectors << uapi::sector_shift;
     const std::uint32_t block_size = 1U << basic.logical_bs_shift;
     if (geometry.size < size || geometry.block_size != block_size) {
-        Error error = make_error("recovery", EINVAL, *command.recovers);
+        Error error = make_error("recovery", EINVAL, command.recovers);
         error.hint =
             fmt::format("the disk has {} bytes in blocks of {}, the backend {} in blocks of {}: give the "
                         "one that it was made with",

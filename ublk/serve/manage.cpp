@@ -131,7 +131,7 @@ Result<void> write_json(const std::string& name, const nlohmann::json& value)
     if (name.empty())
         return {};
     if (name == "-") {
-        std::cout << value.dump(2) << std::endl;
+        std::cout << value.dump(2) << '\n' << std::flush;
         return {};
     }
     std::ofstream file(name);

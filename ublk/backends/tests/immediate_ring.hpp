@@ -23,8 +23,10 @@ struct ImmediateRing {
     std::int32_t carry_out(const engine::RingOp& op, std::span<std::byte> payload)
     {
         ++operations;
-        if (failures > 0 && failures-- > 0)
+        if (failures > 0) {
+            --failures;
             return fails_with;
+        }
         using enum engine::RingOp::Kind;
         const auto at = static_cast<off_t>(op.offset);
         const auto piece = payload.subspan(std::min<std::size_t>(op.at, payload.size()))

@@ -55,7 +55,7 @@ class FakeQueue {
     };
     static constexpr std::size_t buffer_bytes = 8192, metadata_bytes = 256;
 
-    FakeQueue(std::uint16_t depth, std::vector<uapi::IoDesc> requests, std::uint32_t seed,
+    FakeQueue(std::uint16_t depth, const std::vector<uapi::IoDesc>& requests, std::uint32_t seed,
               FakeFaults faults = {})
         : tags_(depth), buffers_(depth * (buffer_bytes + metadata_bytes)), random_(seed),
           faults_(std::move(faults))
@@ -298,7 +298,7 @@ class FakeQueue {
     // Each armed tag gets a request, an abort once requests are used up, or nothing yet.
     void deliver()
     {
-        for (std::uint16_t tag = 0; tag < tags_.size(); ++tag) {
+        for (std::uint16_t tag = 0; tag < depth(); ++tag) {
             if (state(tag) != TagState::armed || random_() % 2 == 0)
                 continue;
             if (next_ < std::min(limit_, plan_.size()))

@@ -12,7 +12,6 @@
 namespace ublk::engine {
 namespace {
 
-using ::testing::Each;
 using testing::FakeFaults;
 using testing::FakeQueue;
 using ::testing::HasSubstr;

@@ -10,7 +10,6 @@ namespace ublk::engine {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::FakeFaults;
 using testing::FakeQueue;
 using ::testing::IsEmpty;
 using uapi::IoOp;

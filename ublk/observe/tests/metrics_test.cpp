@@ -21,13 +21,15 @@ DeviceDescription a_device()
 }
 
 class MetricsFile : public ::testing::Test {
+  public:
+    ~MetricsFile() override { fs::remove_all(directory_); }
+
   protected:
     MetricsFile()
     {
         std::string name = (fs::temp_directory_path() / "metrics.XXXXXX").string();
         directory_ = ::mkdtemp(name.data());
     }
-    ~MetricsFile() override { fs::remove_all(directory_); }
 
     fs::path directory_;
     std::string path_ = (directory_ / "0.stats").string();
