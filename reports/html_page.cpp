@@ -95,7 +95,7 @@ std::string Page::text()
 {
     if (contents_.first_child() == contents_.last_child()) // one section needs no list
         body_.remove_child("nav");
-    close_empty(document_);
+    close_empty(document_.root());
     std::ostringstream out;
     document_.save(out, "", pugi::format_raw | pugi::format_no_declaration, pugi::encoding_utf8);
     return out.str() + "\n";

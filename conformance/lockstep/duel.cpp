@@ -180,7 +180,8 @@ bool Duel::take_delivery(const Answered& answered)
     if (answered.result < 0)
         return false;
     for (const auto& device : state_.devices) {
-        for (std::uint16_t q = 0; q < device.queues.size(); ++q) {
+        for (std::size_t queue = 0; queue < device.queues.size(); ++queue) {
+            const auto q = static_cast<std::uint16_t>(queue);
             const auto& tags = device.queues[q].tags;
             const auto tag = std::ranges::find(tags, answered.token, &model::Tag::command);
             if (tag == tags.end())

@@ -14,9 +14,8 @@ namespace conformance {
 class ServedDisk {
   public:
     // The arguments of `ublk-serve add`.
-    explicit ServedDisk(std::vector<std::string> add_arguments, Where where = Where::current())
-        : server_(std::move(add_arguments), where),
-          fd_(ublk::wire::open_node(path(), O_RDWR | O_DIRECT).value_or(Fd()))
+    explicit ServedDisk(const std::vector<std::string>& add_arguments, Where where = Where::current())
+        : server_(add_arguments, where), fd_(ublk::wire::open_node(path(), O_RDWR | O_DIRECT).value_or(Fd()))
     {
         expect_true(static_cast<bool>(fd_), path() + " opens", where);
     }

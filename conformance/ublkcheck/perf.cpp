@@ -79,7 +79,7 @@ double time_scale(const RunOptions& options, const perf::Plan& plan)
     return options.timeout_scale * std::max(1.0, jobs * (plan.runtime + job_overhead) / usual);
 }
 
-int run_command(PerfOptions options)
+int run_command(const PerfOptions& options)
 {
     const auto asked = Clock::now();
     reports::Terminal terminal(std::cout, reports::detect_style(STDOUT_FILENO));

@@ -16,8 +16,6 @@ namespace conformance {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 struct ServerOptions {
     RunOptions run;
     ServerProfile profile;

@@ -14,7 +14,7 @@ namespace {
 void tag_serves_a_request(benchmark::State& state)
 {
     TagState tag = TagState::armed;
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         for (const auto event : {TagEvent::request, TagEvent::commit}) {
             benchmark::DoNotOptimize(tag);
             tag = next_state(tag, event).value_or(TagState::idle);
@@ -31,7 +31,7 @@ void queue_serves_requests(benchmark::State& state)
     const uapi::IoDesc read{.op_flags = 0, .nr_sectors = 8, .start_sector = 0, .addr = 0};
     const auto depth = static_cast<std::uint16_t>(state.range(0));
     backends::Null backend(1 << 20, 512);
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         state.PauseTiming();
         std::optional<testing::FakeQueue> queue(std::in_place, depth, std::vector(requests, read), 1U);
         QueueRunner runner(*queue, backend, 0);

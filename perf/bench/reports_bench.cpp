@@ -17,7 +17,7 @@ Event an_event(std::int64_t log_lines)
 void write_event(benchmark::State& state)
 {
     const auto event = an_event(state.range(0));
-    for (auto _ : state)
+    for ([[maybe_unused]] auto _ : state)
         benchmark::DoNotOptimize(encode(event));
 }
 BENCHMARK(write_event)->Arg(0)->Arg(250);
@@ -25,7 +25,7 @@ BENCHMARK(write_event)->Arg(0)->Arg(250);
 void read_event(benchmark::State& state)
 {
     const auto line = encode(an_event(state.range(0)));
-    for (auto _ : state)
+    for ([[maybe_unused]] auto _ : state)
         benchmark::DoNotOptimize(decode(line));
 }
 BENCHMARK(read_event)->Arg(0)->Arg(250);

@@ -10,7 +10,7 @@ namespace {
 void decode_descriptor(benchmark::State& state)
 {
     const auto bytes = encode(IoDesc{.op_flags = 1, .nr_sectors = 8, .start_sector = 4096, .addr = 0x1000});
-    for (auto _ : state)
+    for ([[maybe_unused]] auto _ : state)
         benchmark::DoNotOptimize(decode<IoDesc>(bytes));
 }
 BENCHMARK(decode_descriptor);
@@ -18,7 +18,7 @@ BENCHMARK(decode_descriptor);
 void encode_command(benchmark::State& state)
 {
     IoCmd command{.q_id = 1, .tag = 7, .result = 4096, .addr = 0x1000};
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         benchmark::DoNotOptimize(command);
         benchmark::DoNotOptimize(encode(command));
     }
@@ -29,7 +29,7 @@ void parameters_there_and_back(benchmark::State& state)
 {
     Params params{};
     params.basic.dev_sectors = 1 << 20;
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         const auto bytes = encode_params(params);
         benchmark::DoNotOptimize(decode_params(bytes));
     }
@@ -39,7 +39,7 @@ BENCHMARK(parameters_there_and_back);
 void batch_there_and_back(benchmark::State& state)
 {
     const std::vector<BatchEntry> entries(static_cast<std::size_t>(state.range(0)));
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         const auto bytes = encode_batch(entries, {});
         benchmark::DoNotOptimize(decode_batch(bytes, {}));
     }

@@ -73,8 +73,10 @@ const Head& head_of(const std::byte* base)
 Snapshot snapshot_of(const Head& head, std::span<const QueueMetrics> parts)
 {
     Snapshot snapshot{description(head), std::vector<QueueMetrics>(head.queues)};
+    // The parts are the threads of the queues; there is at least one of each.
+    const std::size_t threads = std::max<std::size_t>(head.threads, 1);
     for (std::size_t part = 0; part < parts.size(); ++part)
-        snapshot.queues[part / head.threads] += parts[part];
+        snapshot.queues[part / threads] += parts[part];
     return snapshot;
 }
 

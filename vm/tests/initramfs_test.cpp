@@ -19,7 +19,6 @@ using testing::AllOf;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::Key;
-using testing::Not;
 using vm::testing::TempDir;
 
 namespace {
