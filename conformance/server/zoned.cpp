@@ -18,6 +18,7 @@ namespace conformance {
 namespace {
 
 const auto zones = needs(Feature::zoned | Feature::user_copy);
+const auto zones_in_batches = needs(Feature::zoned | Feature::user_copy | Feature::batch_io);
 constexpr std::uint64_t zone = 2048; // sectors: 1 MiB
 
 std::vector<std::string> zoned(std::vector<std::string> more = {})
@@ -69,6 +70,53 @@ std::size_t lines_of_op(const char* path, const char* op)
     for (std::string line; std::getline(file, line);)
         count += nlohmann::json::parse(line)["op"] == op ? 1U : 0U;
     return count;
+}
+
+void fio_case(const std::vector<std::string>& more)
+{
+    if (!has_program("fio"))
+        skip("needs fio: install it where ublkcheck runs");
+    std::vector<std::string> options{"--queues", "2", "--max-open", "4", "--max-active", "4"};
+    options.insert(options.end(), more.begin(), more.end());
+    ServedDisk disk(zoned(std::move(options)));
+    must_run({"fio", "--name=zones", "--filename=" + disk.path(), "--zonemode=zbd", "--direct=1",
+              "--ioengine=libaio", "--iodepth=8", "--rw=randwrite", "--bs=16k", "--io_size=24M",
+              "--max_open_zones=4", "--randrepeat=1", "--verify=md5", "--verify_fatal=1", "--do_verify=1"});
+    disk.stop();
+}
+
+void btrfs_case(const std::vector<std::string>& more)
+{
+    if (!has_program("mkfs.btrfs"))
+        skip("needs mkfs.btrfs: install btrfs-progs where ublkcheck runs");
+    need_module("btrfs");
+    constexpr const char* recording = "/tmp/zones.jsonl";
+    std::vector<std::string> options{
+        "--type",      "zoned", "--size", "256M",
+        "--zone-size", "4M",    "--with", fmt::format("record:file={},last=65536", recording)};
+    options.insert(options.end(), more.begin(), more.end());
+    ServedDisk disk(options);
+    disk.close();
+    must_run({"mkfs.btrfs", "-q", "-f", "-O", "zoned", "-d", "single", "-m", "single", disk.path()});
+    const auto mount = [&] { return sys(::mount(disk.path().c_str(), "/mnt", "btrfs", 0, nullptr)); };
+    expect_ok(mount(), "mounting btrfs");
+    std::vector<std::byte> data(1 << 20);
+    for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
+        fill(data, seed);
+        std::ofstream(fmt::format("/mnt/{}", seed), std::ios::binary)
+            .write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
+    }
+    expect_ok(sys(::umount("/mnt")), "umount");
+    drop_caches();
+    expect_ok(mount(), "mounting again");
+    for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
+        fill(data, seed);
+        expect_eq(md5_of(std::span<const std::byte>(data)), md5_of(fmt::format("/mnt/{}", seed), false),
+                  fmt::format("MD5 of file {}", seed));
+    }
+    expect_ok(sys(::umount("/mnt")), "umount");
+    disk.stop();
+    expect_true(lines_of_op(recording, "ZONE_APPEND") >= 4, "the server saw ZONE_APPENDs");
 }
 
 } // namespace
@@ -176,46 +224,26 @@ CASE("INTEGRITY-ZONED-004", contract, "limits of open and active zones reach the
 CASE("INTEGRITY-ZONED-005", contract, "fio reads back what it wrote to zones, with resets, by MD5",
      integrity_suite, zones, timeout(120s))
 {
-    if (!has_program("fio"))
-        skip("needs fio: install it where ublkcheck runs");
-    ServedDisk disk(zoned({"--queues", "2", "--max-open", "4", "--max-active", "4"}));
-    must_run({"fio", "--name=zones", "--filename=" + disk.path(), "--zonemode=zbd", "--direct=1",
-              "--ioengine=libaio", "--iodepth=8", "--rw=randwrite", "--bs=16k", "--io_size=24M",
-              "--max_open_zones=4", "--randrepeat=1", "--verify=md5", "--verify_fatal=1", "--do_verify=1"});
-    disk.stop();
+    fio_case({});
 }
 
 CASE("INTEGRITY-ZONED-006", contract,
      "btrfs appends, and finds after a remount what it wrote where the server said it went", integrity_suite,
      zones, timeout(120s))
 {
-    if (!has_program("mkfs.btrfs"))
-        skip("needs mkfs.btrfs: install btrfs-progs where ublkcheck runs");
-    need_module("btrfs");
-    constexpr const char* recording = "/tmp/zones.jsonl";
-    ServedDisk disk({"--type", "zoned", "--size", "256M", "--zone-size", "4M", "--with",
-                     fmt::format("record:file={},last=65536", recording)});
-    disk.close();
-    must_run({"mkfs.btrfs", "-q", "-f", "-O", "zoned", "-d", "single", "-m", "single", disk.path()});
-    const auto mount = [&] { return sys(::mount(disk.path().c_str(), "/mnt", "btrfs", 0, nullptr)); };
-    expect_ok(mount(), "mounting btrfs");
-    std::vector<std::byte> data(1 << 20);
-    for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
-        fill(data, seed);
-        std::ofstream(fmt::format("/mnt/{}", seed), std::ios::binary)
-            .write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
-    }
-    expect_ok(sys(::umount("/mnt")), "umount");
-    drop_caches();
-    expect_ok(mount(), "mounting again");
-    for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
-        fill(data, seed);
-        expect_eq(md5_of(std::span<const std::byte>(data)), md5_of(fmt::format("/mnt/{}", seed), false),
-                  fmt::format("MD5 of file {}", seed));
-    }
-    expect_ok(sys(::umount("/mnt")), "umount");
-    disk.stop();
-    expect_true(lines_of_op(recording, "ZONE_APPEND") >= 4, "the server saw ZONE_APPENDs");
+    btrfs_case({});
+}
+
+CASE("INTEGRITY-ZONED-007", contract, "fio reads back what it wrote to zones through a server of batches",
+     integrity_suite, zones_in_batches, timeout(120s))
+{
+    fio_case({"--batch"});
+}
+
+CASE("INTEGRITY-ZONED-008", contract, "btrfs appends through a server of batches, and finds what it wrote",
+     integrity_suite, zones_in_batches, timeout(120s))
+{
+    btrfs_case({"--batch"});
 }
 
 } // namespace conformance

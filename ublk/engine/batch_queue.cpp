@@ -26,6 +26,8 @@ BatchQueue::BatchQueue(QueueBase base) : QueueBase(std::move(base))
         flags_ |= uapi::BatchFlag::has_buf_addr;
     if (options_.data_path == DataPath::auto_buf)
         flags_ |= uapi::BatchFlag::auto_buf_reg_fallback;
+    if (options_.zoned)
+        flags_ |= uapi::BatchFlag::has_zone_lba;
     element_bytes_ = uapi::batch_elem_bytes(flags_);
     preparing_.bytes = element_buffer(depth);
     committing_.bytes = element_buffer(depth);

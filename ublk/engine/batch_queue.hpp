@@ -18,9 +18,10 @@ class BatchQueue : public QueueBase {
     static Result<BatchQueue> open(const KernelQueueOptions& options);
 
     void fetch(std::uint16_t tag) noexcept { append(preparing_, tag, 0); }
-    void commit(std::uint16_t tag, std::int32_t result) noexcept
+    void commit(std::uint16_t tag, std::int32_t result) noexcept { commit_append(tag, result, 0); }
+    void commit_append(std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
     {
-        append(committing_, tag, result);
+        append(committing_, tag, result, sector);
         out_[tag] = true;
     }
     void get_data(std::uint16_t) noexcept {} // no such command on a batch device: never asked for
@@ -65,13 +66,18 @@ class BatchQueue : public QueueBase {
     };
     explicit BatchQueue(QueueBase base);
     Result<void> provide_buffers();
-    void append(Elements& to, std::uint16_t tag, std::int32_t result) noexcept
+    // `sector` is that of a ZONE_APPEND, which is the last field of an element that has one.
+    void append(Elements& to, std::uint16_t tag, std::int32_t result, std::uint64_t sector = 0) noexcept
     {
         std::byte* place = to.bytes.get() + std::size_t{to.count++} * element_bytes_;
         const uapi::BatchElem element{.tag = tag, .buf_index = tag, .result = result};
         std::memcpy(place, &element, sizeof(element));
+        if (element_bytes_ == sizeof(element))
+            return;
         const std::uint64_t address = command_address(tag);
-        if (element_bytes_ > sizeof(element))
+        if (options_.zoned)
+            std::memcpy(place + element_bytes_ - sizeof(sector), &sector, sizeof(sector));
+        if (flags_.has(uapi::BatchFlag::has_buf_addr))
             std::memcpy(place + sizeof(element), &address, sizeof(address));
     }
     std::uint16_t tag_at(const Elements& elements, unsigned index) const noexcept

@@ -180,7 +180,7 @@ class PrepareStep {
                     if (options.data_path == DataPath::shmem)
                         return serve_queue<ShmemQueue, ShmemQueue>(backend, options, armed, observe(mine));
                 }
-                if constexpr (std::same_as<Queue, KernelQueue> && !ServesZones<B>) {
+                if constexpr (std::same_as<Queue, KernelQueue>) {
                     if (options.batch)
                         return serve_queue<BatchQueue, BatchQueue>(backend, options, armed, observe(mine));
                 }

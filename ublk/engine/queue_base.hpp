@@ -58,6 +58,7 @@ struct KernelQueueOptions {
     unsigned desc_size = uapi::min_io_desc_size;
     DataPath data_path = DataPath::copy;
     bool batch = false; // the device has UBLK_F_BATCH_IO
+    bool zoned = false; // and UBLK_F_ZONED
     // Of the data path shmem: what is registered with the device. They outlive the queue.
     std::span<const std::span<std::byte>> shared;
     bool huge_pages = false;

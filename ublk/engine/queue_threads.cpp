@@ -61,6 +61,7 @@ Result<void> QueueThreads::launch(const uapi::DevInfo& info, const ServingOption
                 .tags = {first, static_cast<std::uint16_t>(end - first)},
                 .data_path = serving.data_path,
                 .batch = serving.batch,
+                .zoned = uapi::Features::from_raw(info.flags).has(uapi::Feature::zoned),
                 .shared = shared_,
                 .huge_pages = serving.huge_pages,
                 .leaves_when_quiesced = uapi::Features::from_raw(info.flags).has(uapi::Feature::quiesce),
