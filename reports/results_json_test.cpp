@@ -88,7 +88,7 @@ TEST(ResultsJson, TheEmptyTextsOfAFailureAreWrittenToo)
 }
 
 // The schema file and the reader are two statements of one rule: take away each required member in turn.
-void expect_each_required(Json whole, const Json::json_pointer& at, const Json& names)
+void expect_each_required(const Json& whole, const Json::json_pointer& at, const Json& names)
 {
     for (const auto& name : names) {
         auto less = whole;

@@ -57,9 +57,10 @@ Result<void> Qmp::send_text(std::string_view text, Clock::time_point deadline)
             text.remove_prefix(static_cast<std::size_t>(n));
             continue;
         }
+        const int why = n < 0 ? errno : EAGAIN;
         pollfd waiting{socket_.get(), POLLOUT, 0};
-        if ((errno != EAGAIN && errno != EINTR) || poll(&waiting, 1, milliseconds_until(deadline)) == 0)
-            return unavailable(fmt::format("QEMU's monitor takes no commands: {}", std::strerror(errno)));
+        if ((why != EAGAIN && why != EINTR) || poll(&waiting, 1, milliseconds_until(deadline)) == 0)
+            return unavailable(fmt::format("QEMU's monitor takes no commands: {}", std::strerror(why)));
     }
     return {};
 }

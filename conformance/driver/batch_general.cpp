@@ -109,7 +109,7 @@ CASE("UBLK-BATCH-GEN-004", contract,
         int err;
         BatchIo head;
     };
-    const auto expect_all = [](Features more, std::vector<Row> rows) {
+    const auto expect_all = [](Features more, const std::vector<Row>& rows) {
         Driver driver;
         const auto device = driver.make({.queue_depth = 4, .flags = more | batch_io});
         BatchServer server(device);

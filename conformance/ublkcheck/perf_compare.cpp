@@ -141,7 +141,7 @@ reports::CaseResult pair_results(const std::vector<Side>& sides,
     return result;
 }
 
-Expected<int> compare(PerfOptions options, const std::string& a, const std::string& b,
+Expected<int> compare(const PerfOptions& options, const std::string& a, const std::string& b,
                       reports::Terminal& terminal, Clock::time_point asked)
 {
     std::vector<Side> sides;

@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using conformance::errno_text;
-using conformance::expect_eq;
 using conformance::expect_true;
 using conformance::fail;
 using conformance::must_run;

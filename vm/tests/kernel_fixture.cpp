@@ -178,7 +178,7 @@ vm::Result<fs::path> FakePackages::download(const vm::PackageRecord& record, con
     const auto found = state_->pool.find(record.filename);
     if (found == state_->pool.end())
         return vm::unavailable(record.name + " is gone from the archive");
-    const auto file = directory_ / fs::path(record.filename).filename();
+    auto file = directory_ / fs::path(record.filename).filename();
     if (auto first = state_->first_download.extract(record.filename))
         write(file, first.mapped());
     else
