@@ -8,8 +8,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto batch_io = Feature::batch_io;
-
 // The bytes of the write that lie in a slot of the ring; or the error of getting at them.
 bool slot_has(ublk::wire::Ring& ring, unsigned slot, const Bytes& data)
 {

@@ -11,7 +11,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto batch_io = Feature::batch_io;
 constexpr std::int32_t piece = 4096;
 
 // As many reads of one piece each, by as many applications.

@@ -12,8 +12,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto batch_io = Feature::batch_io;
-
 Params page_requests()
 {
     auto params = basic_params();

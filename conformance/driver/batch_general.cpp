@@ -10,7 +10,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto batch_io = Feature::batch_io;
 constexpr IoNr batch_commands[] = {IoNr::prep_io_cmds, IoNr::commit_io_cmds, IoNr::fetch_io_cmds};
 
 constexpr std::uint32_t encoded(std::uint32_t nr, std::uint32_t size = sizeof(BatchIo),

@@ -10,8 +10,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto batch_io = Feature::batch_io;
-
 // A device with parameters, and a server that has done nothing yet.
 struct Fresh {
     Driver driver;

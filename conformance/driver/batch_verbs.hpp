@@ -13,6 +13,8 @@
 
 namespace conformance {
 
+inline constexpr auto batch_io = Feature::batch_io;
+
 using ublk::uapi::BatchEntry;
 using ublk::uapi::BatchFlag;
 using ublk::uapi::BatchFlags;

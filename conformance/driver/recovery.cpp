@@ -14,7 +14,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto can_recover = Feature::user_recovery;
 const Features can_fail = failing;
 
 bool holds_pattern(Server& server, std::uint64_t sector, const Bytes& data)

@@ -12,8 +12,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-constexpr auto can_recover = Feature::user_recovery;
-
 bool before(unsigned major, unsigned minor)
 {
     return kernel_version() < uapi::KernelVersion{major, minor, 0};

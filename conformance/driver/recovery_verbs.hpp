@@ -11,6 +11,8 @@
 
 namespace conformance {
 
+inline constexpr auto can_recover = Feature::user_recovery;
+
 // What becomes of I/O while a device waits for its next server, by the flags of ADD_DEV.
 inline constexpr Features waiting = Feature::user_recovery;
 inline constexpr Features reissuing = Feature::user_recovery | Feature::user_recovery_reissue;
