@@ -297,9 +297,12 @@ std::vector<Answered> Subject::collect()
             answers.push_back({static_cast<Token>(done.user_data), done.res});
     }
     for (auto it = apps_.begin(); it != apps_.end();) {
-        if (it->second.done())
-            answers.push_back({it->first, it->second.result()});
-        it = it->second.done() ? apps_.erase(it) : std::next(it);
+        if (!it->second.done()) { // asked once: it may be done a moment later
+            ++it;
+            continue;
+        }
+        answers.push_back({it->first, it->second.result()});
+        it = apps_.erase(it);
     }
     return answers;
 }
