@@ -103,43 +103,50 @@ long metadata_in(const Server& server, const Server::Request& request, std::span
     return sys(::pwrite(server.fd(), from.data(), from.size(), metadata_pos(request, offset)));
 }
 
-Bytes t10_tuples(std::uint64_t sector, std::span<const std::byte> data)
+Bytes t10_tuples(std::uint64_t sector, std::span<const std::byte> data, std::uint16_t application)
 {
     Bytes all;
     for (std::size_t at = 0; at < data.size(); at += uapi::sector_size, ++sector) {
-        const std::uint64_t tuple =
-            std::uint64_t{guard_of(data.subspan(at, uapi::sector_size))} << 48 | (sector & 0xffffffffU);
+        const std::uint64_t tuple = std::uint64_t{guard_of(data.subspan(at, uapi::sector_size))} << 48 |
+                                    std::uint64_t{application} << 32 | (sector & 0xffffffffU);
         for (int shift = 56; shift >= 0; shift -= 8)
             all.push_back(static_cast<std::byte>(tuple >> shift));
     }
     return all;
 }
 
+long transfer_with_metadata(int fd, int opcode, std::uint64_t sector, std::span<std::byte> data,
+                            std::span<std::byte> beside, std::uint16_t checks)
+{
+    auto ring = wire::Ring::open({.entries = 2, .sqe128 = false});
+    if (!ring)
+        return -ring.error();
+    const AttrPi attr{.flags = checks,
+                      .len = static_cast<std::uint32_t>(beside.size()),
+                      .addr = reinterpret_cast<std::uintptr_t>(beside.data()),
+                      .seed = sector};
+    io_uring_sqe* sqe = ring->sqe();
+    io_uring_prep_rw(opcode, sqe, fd, data.data(), static_cast<unsigned>(data.size()),
+                     sector * uapi::sector_size);
+    // attr_ptr and attr_type_mask: the last words of the entry.
+    const std::uint64_t attributes[2] = {reinterpret_cast<std::uintptr_t>(&attr), 1};
+    std::memcpy(reinterpret_cast<std::byte*>(sqe) + 48, attributes, sizeof(attributes));
+    if (const int res = ring->submit(); res < 0)
+        return res;
+    const auto done = ring->wait(patience);
+    return done ? done->res : -ETIME;
+}
+
 App with_metadata(const Device& device, bool write, std::uint64_t sector, std::span<std::byte> data,
                   std::span<std::byte> beside)
 {
     return app_with(device, O_RDWR | O_DIRECT, [=](int fd) -> long {
-        auto ring = wire::Ring::open({.entries = 2, .sqe128 = false});
-        if (!ring)
-            return -ring.error();
         const Aligned buffer(static_cast<std::byte*>(std::aligned_alloc(4096, data.size())), &std::free);
         std::memcpy(buffer.get(), data.data(), data.size());
-        const AttrPi attr{.len = static_cast<std::uint32_t>(beside.size()),
-                          .addr = reinterpret_cast<std::uintptr_t>(beside.data()),
-                          .seed = sector};
-        io_uring_sqe* sqe = ring->sqe();
-        io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, buffer.get(),
-                         static_cast<unsigned>(data.size()), sector * uapi::sector_size);
-        // attr_ptr and attr_type_mask: the last words of the entry.
-        const std::uint64_t attributes[2] = {reinterpret_cast<std::uintptr_t>(&attr), 1};
-        std::memcpy(reinterpret_cast<std::byte*>(sqe) + 48, attributes, sizeof(attributes));
-        if (const int res = ring->submit(); res < 0)
-            return res;
-        const auto done = ring->wait(patience);
-        if (!done)
-            return -ETIME;
+        const long res = transfer_with_metadata(fd, write ? IORING_OP_WRITE : IORING_OP_READ, sector,
+                                                {buffer.get(), data.size()}, beside);
         std::memcpy(data.data(), buffer.get(), data.size());
-        return done->res;
+        return res;
     });
 }
 

@@ -55,8 +55,13 @@ long metadata_out(const Server& server, const Server::Request& request, std::spa
 long metadata_in(const Server& server, const Server::Request& request, std::span<const std::byte> from,
                  std::uint64_t offset = 0);
 
-// T10 type 1 tuples of 512-byte blocks: CRC16, application tag 0, the sector's number.
-Bytes t10_tuples(std::uint64_t sector, std::span<const std::byte> data);
+// T10 type 1 tuples of 512-byte blocks: CRC16, application tag, the sector's number.
+Bytes t10_tuples(std::uint64_t sector, std::span<const std::byte> data, std::uint16_t application = 0);
+
+// IORING_OP_READ or _WRITE on `fd` with metadata of one's own, checked by the device as `checks` say: 1
+// guard, 2 reference tag, 4 application tag. Its result, or -errno of the ring.
+long transfer_with_metadata(int fd, int opcode, std::uint64_t sector, std::span<std::byte> data,
+                            std::span<std::byte> beside, std::uint16_t checks = 0);
 
 // A direct write or read with metadata of the application's own, by io_uring; its result. What a read brings
 // is in `data` and `beside` afterwards, which must live as long as the App.

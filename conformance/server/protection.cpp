@@ -1,6 +1,7 @@
 // Suite "integrity": the disk of ublk-serve that keeps T10 protection information. The kernel makes and
 // checks it for reads and writes of an application, or the application brings its own through io_uring.
 #include "conformance/driver/case.hpp"
+#include "conformance/driver/integrity_verbs.hpp"
 #include "conformance/server/served_disk.hpp"
 #include "conformance/server/suite.hpp"
 
@@ -43,73 +44,17 @@ void set_attribute(const char* name, const char* value, Where where = Where::cur
 
 // ---- protection information of an application's own ----
 
-// What struct io_uring_attr_pi of linux/io_uring.h (6.14) is, which older headers do not have.
-struct AttrPi {
-    std::uint16_t flags = 0; // what the device is to check: 1 guard, 2 reference tag, 4 application tag
-    std::uint16_t application = 0;
-    std::uint32_t len = 0;
-    std::uint64_t addr = 0;
-    std::uint64_t seed = 0; // the reference tag of the first block
-    std::uint64_t reserved = 0;
-};
-static_assert(sizeof(AttrPi) == 32);
+constexpr std::uint16_t guard_and_reference = 3; // are checked
 
-long with_protection(const ServedDisk& disk, int opcode, std::uint64_t sector, std::span<std::byte> data,
-                     std::span<std::byte> tuples)
-{
-    auto ring = ublk::wire::Ring::open({.entries = 2, .sqe128 = false});
-    expect_true(ring.has_value(), "a ring");
-    constexpr std::uint16_t guard_and_reference = 3;
-    const AttrPi attr{.flags = guard_and_reference,
-                      .len = static_cast<std::uint32_t>(tuples.size()),
-                      .addr = reinterpret_cast<std::uintptr_t>(tuples.data()),
-                      .seed = sector};
-    io_uring_sqe* sqe = ring->sqe();
-    io_uring_prep_rw(opcode, sqe, disk.fd(), data.data(), static_cast<unsigned>(data.size()),
-                     sector * ublk::uapi::sector_size);
-    // attr_ptr and attr_type_mask: the last words of the entry.
-    const std::array<std::uint64_t, 2> attributes{reinterpret_cast<std::uintptr_t>(&attr), 1};
-    std::memcpy(reinterpret_cast<std::byte*>(sqe) + 48, attributes.data(), sizeof(attributes));
-    expect_true(ring->submit() == 1, "the request is taken");
-    const auto done = ring->wait(20s);
-    expect_true(done.has_value(), "the request is answered");
-    return done->res;
-}
 long write_protected(const ServedDisk& disk, std::uint64_t sector, std::span<std::byte> data,
                      std::span<std::byte> tuples)
 {
-    return with_protection(disk, IORING_OP_WRITE, sector, data, tuples);
+    return transfer_with_metadata(disk.fd(), IORING_OP_WRITE, sector, data, tuples, guard_and_reference);
 }
 long read_protected(const ServedDisk& disk, std::uint64_t sector, std::span<std::byte> data,
                     std::span<std::byte> tuples)
 {
-    return with_protection(disk, IORING_OP_READ, sector, data, tuples);
-}
-
-// CRC-16/T10-DIF by its definition.
-std::uint16_t guard_of(std::span<const std::byte> data)
-{
-    unsigned crc = 0;
-    for (const auto byte : data) {
-        crc ^= std::to_integer<unsigned>(byte) << 8;
-        for (int bit = 0; bit < 8; ++bit)
-            crc = (crc & 0x8000U) != 0 ? (crc << 1 ^ 0x8bb7U) & 0xffffU : crc << 1;
-    }
-    return static_cast<std::uint16_t>(crc);
-}
-
-// Of type 1, with an application tag.
-std::vector<std::byte> tuples_for(std::uint64_t sector, std::span<const std::byte> data,
-                                  std::uint16_t application)
-{
-    std::vector<std::byte> all;
-    for (std::size_t at = 0; at < data.size(); at += block, ++sector) {
-        const std::uint64_t whole = std::uint64_t{guard_of(data.subspan(at, block))} << 48 |
-                                    std::uint64_t{application} << 32 | (sector & 0xffffffffU);
-        for (int shift = 56; shift >= 0; shift -= 8)
-            all.push_back(static_cast<std::byte>(whole >> shift));
-    }
-    return all;
+    return transfer_with_metadata(disk.fd(), IORING_OP_READ, sector, data, tuples, guard_and_reference);
 }
 
 // ---- what the kernel makes and checks ----
@@ -211,7 +156,7 @@ CASE("INTEGRITY-PI-006", contract,
     ServedDisk disk(protected_by("t10-type1", {"--queues", "2"}));
     const Buffer data(128 * 1024), got(data.span().size());
     fill(data.span(), 1);
-    auto tuples = tuples_for(4096, data.span(), 0xbeef);
+    auto tuples = t10_tuples(4096, data.span(), 0xbeef);
     const auto size = static_cast<long>(data.span().size());
     expect_eq(size, write_protected(disk, 4096, data.span(), tuples), "bytes written");
     std::vector<std::byte> beside(tuples.size());
@@ -223,7 +168,7 @@ CASE("INTEGRITY-PI-006", contract,
     const Buffer other(data.span().size());
     fill(other.span(), 2);
     for (const std::size_t wrong : {std::size_t{1}, 100 * tuple_bytes + 7}) { // a guard, a reference tag
-        auto bad = tuples_for(4096, other.span(), 0xbeef);
+        auto bad = t10_tuples(4096, other.span(), 0xbeef);
         bad[wrong] ^= std::byte{4};
         expect_error(EILSEQ, write_protected(disk, 4096, other.span(), bad), "a write with a wrong tuple");
     }
@@ -241,7 +186,7 @@ CASE("INTEGRITY-PI-007", contract,
         set_attribute("write_generate", by_kernel);
         fill(data.span(), seed);
         expect_eq(16384L, disk.write(0, data.span()), "bytes written");
-        const auto wanted = tuples_for(0, data.span(), 0);
+        const auto wanted = t10_tuples(0, data.span(), 0);
         std::vector<std::byte> beside(wanted.size());
         expect_eq(16384L, read_protected(disk, 0, got.span(), beside), "bytes read");
         expect_true(beside == wanted, fmt::format("the tuples with write_generate {}", by_kernel));
@@ -296,7 +241,7 @@ CASE("INTEGRITY-PI-009", contract,
     expect_true(std::ranges::equal(got.span(), data.span()), "the data is what was written");
     std::vector<std::byte> beside(pieces * piece / block * tuple_bytes);
     expect_eq(long{pieces * piece}, read_protected(disk, 0, got.span(), beside), "bytes read");
-    expect_true(beside == tuples_for(0, data.span(), 0), "the protection information of all of them");
+    expect_true(beside == t10_tuples(0, data.span(), 0), "the protection information of all of them");
     disk.stop();
     std::ifstream file(recording);
     unsigned writes = 0;
