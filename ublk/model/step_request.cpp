@@ -67,8 +67,8 @@ void Stepper::abort_waiting(Device& device)
                          std::ranges::none_of(device.requests, [](const Request& r) { return r.delivered; });
     for (std::uint16_t q = 0; q < device.queues.size(); ++q) {
         const bool has_tag = delivered(device, q) < device.depth;
-        const bool aborts = queues ? stopping && emptied : device.queues[q].canceling && has_tag;
-        if (!aborts)
+        const bool aborts = queues ? stopping && emptied : device.queues[q].canceling;
+        if (!aborts || !has_tag)
             continue;
         std::vector<Request> requests;
         std::swap(requests, device.requests);
