@@ -76,7 +76,7 @@ struct Backend {
     {
         const auto request = queue->request_of(io.tag);
         const auto& desc = queue->plan()[request].desc;
-        require(io.queue == 7 && queue->state(io.tag) == engine::TagState::owned);
+        require(io.queue == 7 && queue->state(io.tag) == model::TagState::owned);
         require(static_cast<std::uint8_t>(io.op) == (desc.op_flags & 0xffU) &&
                 io.flags.raw() == desc.op_flags - (desc.op_flags & 0xffU));
         require(io.start_sector == desc.start_sector && io.nr_sectors == desc.nr_sectors);

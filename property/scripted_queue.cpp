@@ -8,8 +8,8 @@ namespace property {
 namespace {
 
 using ublk::engine::QueueEnd;
-using ublk::engine::TagState;
 using ublk::engine::testing::FakeQueue;
+using ublk::model::TagState;
 namespace uapi = ublk::uapi;
 
 constexpr std::uint32_t most_sectors = FakeQueue::buffer_bytes / uapi::sector_size;

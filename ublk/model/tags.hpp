@@ -156,14 +156,36 @@ inline constexpr std::array tag_rows{
 // As Linux 7.3.4 has it. What older kernels answer otherwise is KernelTraits' business.
 inline constexpr std::span<const TagRow> tag_table{detail::tag_rows};
 
+namespace detail {
+inline constexpr std::size_t whens = 7;
+inline constexpr std::uint8_t no_row = 0xff;
+static_assert(tag_rows.size() < no_row);
+// Where the row of a state, an event and a condition is.
+inline constexpr auto tag_index = [] {
+    std::array<std::array<std::array<std::uint8_t, whens>, tag_events.size()>, tag_states.size()> index{};
+    for (std::size_t from = 0; from < tag_states.size(); ++from) {
+        for (std::size_t event = 0; event < tag_events.size(); ++event) {
+            for (std::size_t when = 0; when < whens; ++when) {
+                const auto found = std::ranges::find_if(tag_rows, [=](const TagRow& row) {
+                    return row.from == static_cast<TagState>(from) &&
+                           row.event == static_cast<TagEvent>(event) &&
+                           (row.when == TagWhen::always || row.when == static_cast<TagWhen>(when));
+                });
+                index[from][event][when] =
+                    found == tag_rows.end() ? no_row : static_cast<std::uint8_t>(found - tag_rows.begin());
+            }
+        }
+    }
+    return index;
+}();
+} // namespace detail
+
 // The row; nullptr: the table has none, which is an error in the table.
 constexpr const TagRow* tag_row(TagState from, TagEvent event, TagWhen when = TagWhen::always)
 {
-    for (const auto& row : tag_table) {
-        if (row.from == from && row.event == event && (row.when == TagWhen::always || row.when == when))
-            return &row;
-    }
-    return nullptr;
+    const auto at = detail::tag_index[static_cast<std::size_t>(from)][static_cast<std::size_t>(event)]
+                                     [static_cast<std::size_t>(when)];
+    return at == detail::no_row ? nullptr : &detail::tag_rows[at];
 }
 
 // Whose the tag is: exactly one side may act on it.

@@ -1,13 +1,14 @@
 // A QueueDriver in memory, for tests without a kernel: hands out planned requests, several at once and in an
-// order that follows from a seed, goes by the tag table, and keeps book of what it is told. Run a QueueRunner
-// on it: run() returns when every request is answered. Or, verb by verb, it does what a test makes it do:
-// offer, dispatch, abort, take, release; and FakeFaults and inject() make it misbehave. One thread.
+// order that follows from a seed, goes by the model's tag table, and keeps book of what it is told. Run a
+// QueueRunner on it: run() returns when every request is answered. Or, verb by verb, it does what a test
+// makes it do: offer, dispatch, abort, take, release; and FakeFaults and inject() make it misbehave. One
+// thread.
 //
 // To test a backend, FakeDisk (fake_disk.hpp) is simpler.
 #pragma once
 
 #include "ublk/engine/queue_runner.hpp"
-#include "ublk/engine/tags.hpp"
+#include "ublk/model/tags.hpp"
 #include "ublk/uapi/io.hpp"
 
 #include <algorithm>
@@ -48,6 +49,7 @@ struct FakeFaults {
 
 class FakeQueue {
   public:
+    using TagState = model::TagState; // of the driver's side
     struct Completion {
         std::uint16_t tag;
         std::int32_t res;
@@ -168,7 +170,7 @@ class FakeQueue {
     const std::vector<PlannedRequest>& plan() const { return plan_; }
     const std::vector<std::string>& violations() const { return violations_; }
     std::size_t armed() const { return count(TagState::armed); }
-    std::size_t owned() const { return count(TagState::owned); }
+    std::size_t owned() const { return count(TagState::owned) + count(TagState::need_data); }
     std::size_t completions() const { return completions_.size(); }
     TagState state(std::uint16_t tag) const { return tags_[tag].state; }
     std::size_t request_of(std::uint16_t tag) const { return tags_[tag].request; } // while it is owned
@@ -202,15 +204,11 @@ class FakeQueue {
     }
     void dispatch(std::uint16_t tag, std::size_t request)
     {
-        step(tag, TagEvent::request);
+        const bool asks = need_get_data_ && is(request, uapi::IoOp::write);
         tags_[tag].request = request;
-        completions_.push_back({tag, uapi::io_res_ok});
+        step(tag, TagEvent::request, asks ? TagWhen::write : TagWhen::plain);
     }
-    void abort(std::uint16_t tag)
-    {
-        step(tag, TagEvent::abort);
-        completions_.push_back({tag, uapi::io_res_abort});
-    }
+    void abort(std::uint16_t tag) { step(tag, TagEvent::cancel); }
     // Removes the completion at `index` (below completions()) and gives it.
     Completion take(std::size_t index)
     {
@@ -228,8 +226,10 @@ class FakeQueue {
     }
 
   private:
+    using TagEvent = model::TagEvent;
+    using TagWhen = model::TagWhen;
     struct Tag {
-        TagState state = TagState::idle;
+        TagState state = TagState::unfetched;
         std::size_t request = 0;
         bool operating = false;
         std::byte* told = nullptr; // where its payload is; nullptr: in its buffer
@@ -248,46 +248,59 @@ class FakeQueue {
     }
     void violation(std::string what) { violations_.push_back(std::move(what)); }
 
-    // The driver's copy of the tag's life goes by the same table; false if it has no such row.
-    bool step(std::uint16_t tag, TagEvent event)
+    // What the model's driver does; nullptr, and a violation, where it would refuse, or do nothing.
+    const model::TagRow* row(std::uint16_t tag, TagEvent event, TagWhen when)
     {
-        const auto next = next_state(tags_[tag].state, event);
-        if (!next) {
-            violation(std::string("tag ") + std::to_string(tag) + ": " + std::string(to_string(event)) +
-                      " while " + std::string(to_string(tags_[tag].state)));
-            return false;
-        }
-        tags_[tag].state = *next;
-        return true;
+        const model::TagRow* found = model::tag_row(tags_[tag].state, event, when);
+        const bool refused = found->reply.kind == model::TagReply::Kind::answers && found->reply.value < 0;
+        if (!refused && found->reply.kind != model::TagReply::Kind::never &&
+            found->reply.kind != model::TagReply::Kind::silent)
+            return found;
+        violation(std::string("tag ") + std::to_string(tag) + ": " + std::string(to_string(event)) +
+                  " while " + std::string(to_string(tags_[tag].state)));
+        return nullptr;
+    }
+    void step(std::uint16_t tag, TagEvent event, TagWhen when = TagWhen::always)
+    {
+        if (const auto* found = row(tag, event, when))
+            apply(tag, *found);
+    }
+    void apply(std::uint16_t tag, const model::TagRow& row)
+    {
+        tags_[tag].state = row.to;
+        if (row.reply.kind != model::TagReply::Kind::pending)
+            completions_.push_back({tag, row.reply.value});
     }
 
     void accept(const Command& command)
     {
-        if (!step(command.tag, command.event))
+        const bool gets_data = command.event == TagEvent::get_data;
+        const bool again = gets_data && (instead_ || (faults_.no_copy && faults_.no_copy(told(command.tag))));
+        const auto* next = row(command.tag, command.event,
+                               again       ? TagWhen::not_copied
+                               : gets_data ? TagWhen::copied
+                                           : TagWhen::done);
+        if (next == nullptr)
             return;
         if (tags_[command.tag].operating)
             violation(std::string("tag ") + std::to_string(command.tag) + ": a command during an operation");
         const bool is_fetch = command.event == TagEvent::fetch;
         const auto& refuse = is_fetch ? faults_.refuse_fetch : faults_.refuse;
         if (const std::int32_t why = refuse ? refuse(command.tag) : 0; why != 0) {
-            step(command.tag, is_fetch ? TagEvent::abort : TagEvent::refuse);
             completions_.push_back({command.tag, why});
             return;
         }
-        if (command.event == TagEvent::get_data) {
+        const std::size_t request = tags_[command.tag].request;
+        apply(command.tag, *next);
+        if (gets_data) {
             ++asked_;
-            const std::size_t request =
-                std::exchange(instead_, std::nullopt).value_or(tags_[command.tag].request);
-            const bool again = faults_.no_copy && faults_.no_copy(told(command.tag));
-            if (!again)
-                copy_write(command.tag, request);
-            dispatch(command.tag, request);
             if (again)
-                completions_.back().res = uapi::io_res_need_get_data;
+                dispatch(command.tag, std::exchange(instead_, std::nullopt).value_or(request));
+            else
+                copy_write(command.tag, request);
         }
         if (command.event != TagEvent::commit)
             return;
-        const std::size_t request = tags_[command.tag].request;
         plan_[request].results.push_back(command.result);
         plan_[request].appended = command.appended;
         copy_read(command.tag, request, command.result);
@@ -344,8 +357,6 @@ class FakeQueue {
         if (!need_get_data_)
             copy_write(tag, request);
         dispatch(tag, request);
-        if (need_get_data_ && is(request, uapi::IoOp::write))
-            completions_.back().res = uapi::io_res_need_get_data;
     }
 
     std::vector<Tag> tags_;
