@@ -1,6 +1,7 @@
 #include "conformance/driver/ctrl_verbs.hpp"
 
 #include <array>
+#include <cstring>
 #include <fstream>
 #include <sys/mman.h>
 
@@ -66,10 +67,15 @@ bool kernel_has_zoned()
 std::vector<unsigned> queue_cpus(const Device& device, unsigned queue, Where where)
 {
     std::vector<std::uint64_t> mask(1024 / sizeof(std::uint64_t));
-    const long res =
-        device.driver().control(CtrlNr::get_queue_affinity, device.cmd(mask.data(), 1024, queue), where);
+    const auto bytes = mask.size() * sizeof(std::uint64_t);
+    const std::string path = device.unprivileged() ? device.char_path() : "";
+    std::string buffer = path + std::string(bytes, '\0');
+    auto cmd = device.cmd(buffer.data(), buffer.size(), queue);
+    cmd.dev_path_len = static_cast<std::uint16_t>(path.size());
+    const long res = device.driver().control(CtrlNr::get_queue_affinity, cmd, where);
     if (res != 0)
         fail(fmt::format("GET_QUEUE_AFFINITY of queue {} works", queue), result_text(res), where);
+    std::memcpy(mask.data(), buffer.data() + path.size(), bytes);
     std::vector<unsigned> cpus;
     for (unsigned cpu = 0; cpu < 8192; ++cpu) {
         if ((mask[cpu / 64] >> (cpu % 64) & 1) != 0)

@@ -143,13 +143,14 @@ Driver::~Driver()
     }
 }
 
-Pending Driver::begin(std::uint32_t op, const CtrlCmd& cmd)
+Pending Driver::begin(std::uint32_t op, const CtrlCmd& cmd, std::uint16_t personality)
 {
     io_uring_sqe* sqe = ring_.sqe();
     if (sqe == nullptr)
         fail("room in the control ring", "the submission queue is full");
     const auto token = new_token();
     wire::prep_control(*sqe, ring_.sqe128(), node_.get(), op, cmd, token);
+    sqe->personality = personality;
     if (const int res = ring_.submit(); res < 0)
         fail("io_uring_enter takes the command", result_text(res));
     return {*this, token};

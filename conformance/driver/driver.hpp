@@ -110,7 +110,8 @@ class Driver {
     // Sends and waits `patience`; a command that stays out fails the case.
     long control(std::uint32_t op, const CtrlCmd& cmd, Where where = Where::current());
     long control(CtrlNr nr, const CtrlCmd& cmd, Where where = Where::current());
-    Pending begin(std::uint32_t op, const CtrlCmd& cmd);
+    // `personality`: of the ring, whose credentials count instead of the caller's; 0: none.
+    Pending begin(std::uint32_t op, const CtrlCmd& cmd, std::uint16_t personality = 0);
     Pending begin(CtrlNr nr, const CtrlCmd& cmd) { return begin(ublk::uapi::opcode(nr), cmd); }
 
     Added add(const AddOptions& options = {});

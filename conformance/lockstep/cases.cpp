@@ -96,12 +96,20 @@ Played play(const Rules& rules, const Chance& chance)
     return {duel.done(), duel.divergence()};
 }
 
+// Of a device that is not there.
+bool takes_numbers()
+{
+    const CtrlCmd none{.dev_id = ublk::uapi::max_dev_id};
+    return Driver().control(ublk::uapi::legacy_opcode(CtrlNr::get_dev_info), none) != -EOPNOTSUPP;
+}
+
 void run_share(unsigned share)
 {
     const auto plan = read_plan();
-    const auto rules = rules_for(kernel_version(), plan.planted);
+    auto rules = rules_for(kernel_version(), plan.planted);
     if (!rules)
         fail("a rule that can be planted", plan.planted);
+    rules->kernel.bare_numbers = takes_numbers();
     expect_eq(rules->kernel.features.raw(), kernel_features().raw(), "the features that GET_FEATURES tells");
     if (!plan.scenario.empty())
         return run_scenario(plan.scenario, *rules);

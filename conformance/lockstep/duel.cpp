@@ -80,7 +80,7 @@ void Duel::go(const Command& command)
         ::usleep(std::chrono::microseconds(control_settles).count());
         listen();
     }
-    if (!divergence_ && !waits)
+    if (!divergence_ && outcome.expected.answer.allows(0))
         check_answer(command, token);
     if (!divergence_ && before && command.verb != Verb::del && model::find(state_, command.dev) == nullptr)
         check_gone(command.dev);
@@ -263,6 +263,8 @@ void Duel::check_death(std::uint32_t dev)
     const auto* device = model::find(state_, dev);
     if (device == nullptr)
         return; // check_gone() follows
+    if (device->deleted && device->flags.has(Feature::unprivileged_dev))
+        return; // no path leads to it any more
     const auto wanted = static_cast<std::uint16_t>(device->state);
     DevInfo info;
     if (!eventually([&] { return (info = subject_.info_now(dev)).state == wanted; }, limit_))

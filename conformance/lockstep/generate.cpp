@@ -67,6 +67,13 @@ Command add_device(const KernelTraits& kernel, const Chance& chance)
     if (one_in(chance, 20))
         command.depth = 0;
     command.flags = some_flags(kernel, chance);
+    if (one_in(chance, 6)) {
+        command.sender = Sender::owner;
+        if (!one_in(chance, 8))
+            command.flags |= Feature::unprivileged_dev;
+    } else if (one_in(chance, 20)) {
+        command.flags |= Feature::unprivileged_dev;
+    }
     return command;
 }
 
@@ -181,6 +188,26 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Cha
     return ways;
 }
 
+// Who sends it, with which path and number. `device`: nullptr, there is none.
+void dress(Command& command, const Device* device, bool in_order, const Chance& chance)
+{
+    command.bare = (is_control(command.verb) || is_io(command.verb)) && one_in(chance, 4);
+    const bool opens = command.verb == Verb::open_block;
+    if (command.verb == Verb::add || (!is_control(command.verb) && !opens))
+        return;
+    if (device != nullptr && device->flags.has(Feature::unprivileged_dev)) {
+        command.sender = one_in(chance, 3) ? Sender::root : Sender::owner;
+        if (in_order)
+            return;
+        if (one_in(chance, 4))
+            command.sender = Sender::stranger;
+        if (!opens && one_in(chance, 6))
+            command.path = one_in(chance, 2) ? Given::wrong : Given::zero;
+    } else if (!in_order && one_in(chance, 8)) {
+        command.sender = one_in(chance, 2) ? Sender::owner : Sender::stranger;
+    }
+}
+
 Given some_given(const Chance& chance)
 {
     return one_in(chance, 4) ? Given::wrong : one_in(chance, 8) ? Given::zero : Given::good;
@@ -231,11 +258,14 @@ Command choose(const State& state, const KernelTraits& kernel, const Chance& cha
         return plain(add_device(kernel, chance));
     for (int attempt = 0; attempt < 40; ++attempt) {
         Command command = anything(state, kernel, chance);
+        bool in_order = false;
         if (!state.devices.empty() && chance(10) < 7) {
             const auto ways = ways_on(state, any_of(state.devices, chance), chance);
-            if (!ways.empty())
+            in_order = !ways.empty();
+            if (in_order)
                 command = any_of(ways, chance);
         }
+        dress(command, find(state, command.dev), in_order, chance);
         const bool may_wait = state.waiting.size() < most_waiting || !is_control(command.verb);
         if (may_wait && !obstacle(state, command, kernel))
             return plain(command);

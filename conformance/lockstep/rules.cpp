@@ -1,5 +1,7 @@
 #include "conformance/lockstep/rules.hpp"
 
+#include "ublk/model/control_table.hpp"
+
 #include <algorithm>
 #include <array>
 
@@ -34,15 +36,37 @@ Outcome commit_for_others(State state, const Command& command, const Context& co
 Outcome delete_idle_only(State state, const Command& command, const Context& context)
 {
     const Device* device = find(state, command.dev);
-    if (command.verb == Verb::del && device != nullptr && device->state == DevState::live)
+    const bool live = device != nullptr && device->state == DevState::live;
+    if (command.verb == Verb::del && live && not_permitted(command, device->flags, context.kernel) == 0)
         return {.state = std::move(state), .expected = {.answer = -EBUSY, .effects = {}}};
     return step(std::move(state), command, context);
+}
+
+// A command on an unprivileged device is taken from anybody.
+Outcome obey_strangers(State state, const Command& command, const Context& context)
+{
+    Command mine = command;
+    const Device* device = find(state, command.dev);
+    if (is_control(command.verb) && command.sender == Sender::stranger && device != nullptr &&
+        device->flags.has(Feature::unprivileged_dev))
+        mine.sender = Sender::owner;
+    return step(std::move(state), mine, context);
+}
+
+// No command is known by its number alone.
+Outcome no_numbers(State state, const Command& command, const Context& context)
+{
+    KernelTraits kernel = context.kernel;
+    kernel.bare_numbers = false;
+    return step(std::move(state), command, {kernel, context.token});
 }
 
 constexpr std::array planted{
     PlantedRule{"start-early", "START_DEV does not wait for FETCHes", &start_early},
     PlantedRule{"commit-for-others", "a task commits what another has fetched", &commit_for_others},
     PlantedRule{"delete-idle-only", "DEL_DEV of a live device is -EBUSY", &delete_idle_only},
+    PlantedRule{"obey-strangers", "an unprivileged device takes commands from anybody", &obey_strangers},
+    PlantedRule{"no-numbers", "no command is known by its number alone", &no_numbers},
 };
 
 } // namespace

@@ -1,13 +1,17 @@
 #include "conformance/lockstep/subject.hpp"
 
 #include "conformance/driver/ctrl_verbs.hpp"
+#include "conformance/driver/user_verbs.hpp"
 
+#include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
 #include <memory>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -109,7 +113,49 @@ long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t 
                      : ::pread(fd->get(), page.get(), bytes, offset));
 }
 
+// What user_verbs.hpp calls the user, and another.
+unsigned uid_of(model::Sender sender)
+{
+    return sender == model::Sender::root ? 0 : sender == model::Sender::owner ? user_id : user_id + 1;
+}
+
+// Runs `body` in a thread with the credentials of `sender`. Plain system calls change the thread's alone.
+void as_sender(model::Sender sender, const std::function<void()>& body)
+{
+    std::thread([&] {
+        const unsigned uid = uid_of(sender), gid = sender == model::Sender::root ? 0 : group_id;
+        if (::syscall(SYS_setgroups, 0, nullptr) == 0 && ::syscall(SYS_setresgid, gid, gid, gid) == 0 &&
+            ::syscall(SYS_setresuid, uid, uid, uid) == 0)
+            body();
+    }).join();
+}
+
+// 0 or -errno.
+long open_disk(const Command& command, Fd& disk)
+{
+    const auto path = wire::block_path(command.dev);
+    long result = -EIO;
+    as_sender(command.sender, [&] {
+        auto fd = wire::open_node(path, O_RDONLY);
+        result = fd ? 0 : -fd.error();
+        if (fd)
+            disk = std::move(*fd);
+    });
+    return result;
+}
+
 } // namespace
+
+Subject::Subject()
+{
+    for (const auto sender : {model::Sender::owner, model::Sender::stranger}) {
+        int id = -EIO;
+        as_sender(sender, [&] { id = io_uring_register_personality(&driver_.ring().raw()); });
+        if (id < 0)
+            fail("credentials of an ordinary user", errno_text(-id));
+        personalities_[sender] = static_cast<std::uint16_t>(id);
+    }
+}
 
 // ADD_DEV of a zoned device without USER_COPY takes the id, finds that it may not be, and gives the id back.
 bool is_free_id(Driver& driver, std::uint32_t dev)
@@ -133,7 +179,7 @@ Subject::~Subject()
         },
         1s);
     for (const auto& [id, info] : devices_)
-        driver_.begin(CtrlNr::del_dev, {.dev_id = id}).wait(2s);
+        Device(driver_, info).begin_del().wait(2s);
 }
 
 void Subject::send(const Command& command, Token token, const model::Device* before)
@@ -170,11 +216,12 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
     case Verb::write:
         return start_app(command, token);
     case Verb::open_block: {
-        auto fd = wire::open_node(wire::block_path(command.dev), O_RDONLY);
-        if (!fd)
-            return answer(-fd.error());
-        open_disks_.emplace(command.dev, std::move(*fd));
-        return answer(0);
+        ::chmod(wire::block_path(command.dev).c_str(), 0666); // the node lets everybody in
+        Fd disk;
+        const long result = open_disk(command, disk);
+        if (result == 0)
+            open_disks_.emplace(command.dev, std::move(disk));
+        return answer(result);
     }
     case Verb::close_block:
         open_disks_.erase(open_disks_.find(command.dev));
@@ -196,15 +243,15 @@ void Subject::send_control(const Command& command, Token token, const model::Dev
         cmd.data = 0;
     }
     if (command.verb == Verb::add || command.verb == Verb::get_info) {
-        cmd.len = sizeof(buffers.info);
-        cmd.addr = address(&buffers.info);
+        buffers.payload = &buffers.info;
+        buffers.len = sizeof(buffers.info);
     }
     if (command.verb == Verb::set_params || command.verb == Verb::get_params) {
         buffers.params = basic_params(command.value);
         if (command.given == Given::wrong)
             buffers.params.basic.logical_bs_shift = 8;
-        cmd.len = sizeof(buffers.params);
-        cmd.addr = address(&buffers.params);
+        buffers.payload = &buffers.params;
+        buffers.len = sizeof(buffers.params);
         cmd.data = 0;
     }
     if (command.verb == Verb::start || command.verb == Verb::end_recovery) {
@@ -214,7 +261,21 @@ void Subject::send_control(const Command& command, Token token, const model::Dev
                    : server                     ? static_cast<std::uint64_t>(pid_of(before->server))
                                                 : init;
     }
-    sent_.insert_or_assign(token, Sent{command, driver_.begin(control_nr(command.verb), cmd)});
+    const bool named = command.verb != Verb::add && before != nullptr &&
+                       before->flags.has(Feature::unprivileged_dev) && command.path != Given::zero;
+    if (named)
+        buffers.sent = command.path == Given::good ? wire::char_path(command.dev) : wire::control_path;
+    buffers.path = buffers.sent.size();
+    if (buffers.payload != nullptr)
+        buffers.sent.append(static_cast<const char*>(buffers.payload), buffers.len);
+    cmd.dev_path_len = static_cast<std::uint16_t>(buffers.path);
+    cmd.len = static_cast<std::uint16_t>(buffers.sent.size());
+    cmd.addr = buffers.sent.empty() ? 0 : address(buffers.sent.data());
+    const auto nr = control_nr(command.verb);
+    const auto op = command.bare ? uapi::legacy_opcode(nr) : uapi::opcode(nr);
+    const auto who = personalities_.find(command.sender);
+    sent_.insert_or_assign(
+        token, Sent{command, driver_.begin(op, cmd, who == personalities_.end() ? 0 : who->second)});
 }
 
 void Subject::send_io(const Command& command, Token token, const model::Device& before)
@@ -234,7 +295,9 @@ void Subject::send_io(const Command& command, Token token, const model::Device& 
     const bool copies =
         !before.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
     const bool buffer = !registers && copies == (command.given == Given::good);
-    const long sent = servers_.at(command.dev)->send(command.task, io_op(command.verb), cmd, buffer, token);
+    const auto op = io_op(command.verb);
+    const long sent = servers_.at(command.dev)
+                          ->send(command.task, command.bare ? uapi::opcode_nr(op) : op, cmd, buffer, token);
     if (sent != 0)
         at_once_.push_back({token, sent});
 }
@@ -276,6 +339,21 @@ void Subject::interrupt(std::uint32_t dev)
     }
 }
 
+void Subject::take_answer(Token token, const Command& command)
+{
+    auto& buffers = *buffers_.at(token);
+    if (buffers.payload != nullptr)
+        std::memcpy(buffers.payload, buffers.sent.data() + buffers.path, buffers.len);
+    if (command.verb != Verb::add)
+        return;
+    const auto& info = buffers.info;
+    devices_[info.dev_id] = info;
+    // What udev's rule does.
+    if (Features::from_raw(info.flags).has(Feature::unprivileged_dev) &&
+        ::chown(wire::char_path(info.dev_id).c_str(), user_id, group_id) != 0)
+        fail("chown of ublkcN", errno_text(errno));
+}
+
 std::vector<Answered> Subject::collect()
 {
     auto answers = std::exchange(at_once_, {});
@@ -285,10 +363,8 @@ std::vector<Answered> Subject::collect()
             ++it;
             continue;
         }
-        if (it->second.command.verb == Verb::add && *result == 0) {
-            const auto& info = buffers_.at(it->first)->info;
-            devices_[info.dev_id] = info;
-        }
+        if (*result == 0)
+            take_answer(it->first, it->second.command);
         answers.push_back({it->first, *result});
         it = sent_.erase(it);
     }

@@ -30,6 +30,7 @@ bool is_free_id(Driver& driver, std::uint32_t dev);
 
 class Subject {
   public:
+    Subject();
     ~Subject(); // ends servers and deletes devices, as far as that works
 
     // The answer comes by collect(). `before`: the device as the model has it; nullptr: there is none.
@@ -57,13 +58,19 @@ class Subject {
     struct Buffers {
         DevInfo info;
         Params params;
+        std::string sent;        // what the command's address points to: the path, and then what is below
+        std::size_t path = 0;    // its length
+        void* payload = nullptr; // one of the above; nullptr: none
+        std::size_t len = 0;
     };
     void send_control(const Command& command, Token token, const ublk::model::Device* before);
     void send_io(const Command& command, Token token, const ublk::model::Device& before);
     void start_app(const Command& command, Token token);
     void interrupt(std::uint32_t dev);
+    void take_answer(Token token, const Command& command);
 
     Driver driver_;
+    std::map<ublk::model::Sender, std::uint16_t> personalities_; // of the driver's ring
     std::map<std::uint32_t, DevInfo> devices_;
     std::map<std::uint32_t, std::unique_ptr<ServerProcess>> servers_; // by device
     std::vector<pid_t> pids_;                                         // of all servers there have been

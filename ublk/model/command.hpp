@@ -3,6 +3,7 @@
 
 #include "ublk/uapi/features.hpp"
 
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <string>
@@ -59,6 +60,15 @@ enum class Given : std::uint8_t {
 };
 std::string_view to_string(Given given);
 
+// Who sends a command to a device, or opens its disk.
+enum class Sender : std::uint8_t {
+    root,     // has CAP_SYS_ADMIN and goes past the permissions of files
+    owner,    // the ordinary user whose devices the unprivileged ones are, with their ublkcN
+    stranger, // another user
+};
+inline constexpr std::array senders{Sender::root, Sender::owner, Sender::stranger};
+std::string_view to_string(Sender sender);
+
 // One step of a sequence. Members that the verb does not use stay as they are here.
 struct Command {
     Verb verb = Verb::get_info;
@@ -69,6 +79,11 @@ struct Command {
     Given result = Given::good;          // commit
     std::uint16_t queues = 1, depth = 1; // add
     uapi::Features flags{};              // add
+    Sender sender = Sender::root;        // control commands, open_block
+    // The path that a command on an unprivileged device begins with: ublkcN; another node, if wrong; none, if
+    // zero. Other devices get none.
+    Given path = Given::good;
+    bool bare = false;       // commands: by the number alone, not encoded with direction and size
     std::uint64_t value = 0; // sectors of 512 bytes; the request's token; a slot of the ring's fixed buffers
 
     bool operator==(const Command&) const = default;
@@ -81,6 +96,12 @@ std::expected<Command, std::string> parse_command(std::string_view line);
 constexpr bool is_control(Verb verb)
 {
     return verb <= Verb::quiesce;
+}
+
+// Commands to ublkcN.
+constexpr bool is_io(Verb verb)
+{
+    return verb >= Verb::fetch && verb <= Verb::unknown_io;
 }
 
 } // namespace ublk::model

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ublk/model/state.hpp"
+#include "ublk/model/traits.hpp"
 
 #include <array>
 #include <cerrno>
@@ -78,5 +79,12 @@ inline constexpr std::array control_rows{
 // As Linux 7.3.4 has it.
 inline constexpr std::span<const ControlRow> control_table{detail::control_rows};
 const ControlRow* control_row(Verb verb); // nullptr: not a command on a device
+
+// Why a command on a device is refused whatever the device is in: -errno of who sends it and how; 0: it is
+// not.
+std::int32_t not_permitted(const Command& command, Features device, const KernelTraits& kernel);
+
+// What ADD_DEV says of the flags and who asks for them; 0: nothing.
+std::int32_t flags_error(Features asked, Sender sender, const KernelTraits& kernel);
 
 } // namespace ublk::model

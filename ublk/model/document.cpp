@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace ublk::model {
 
@@ -126,6 +127,49 @@ std::string control_section()
     return text;
 }
 
+std::string sender_section()
+{
+    const auto kernel = traits_of(reference_version);
+    const auto cell = [&](Command command, Features device) {
+        const auto error = not_permitted(command, device, kernel);
+        return fmt::format(" {} |", error == 0 ? "permitted" : result_text(error));
+    };
+    std::string text = "## Who may send them\n\n"
+                       "Unprivileged devices are those that an ordinary user adds with UNPRIVILEGED_DEV; the "
+                       "node belongs to\nthat user.\n\n"
+                       "| sender | other devices | unprivileged device | ... with no path | ... with another "
+                       "node's | `del_async` | open ublkbN |\n|---|---|---|---|---|---|---|\n";
+    for (const auto sender : senders) {
+        Command command{.verb = Verb::stop, .sender = sender};
+        text += fmt::format("| {} |", to_string(sender));
+        text += cell(command, {});
+        for (const auto path : {Given::good, Given::zero, Given::wrong}) {
+            command.path = path;
+            text += cell(command, Feature::unprivileged_dev);
+        }
+        text += cell({.verb = Verb::del_async, .sender = sender}, Feature::unprivileged_dev);
+        text += fmt::format(
+            " {} |\n", may_open_disk(Feature::unprivileged_dev, sender) ? "permitted" : result_text(-EPERM));
+    }
+    text += "\n| ADD_DEV of | asks for | has, if it is not refused |\n|---|---|---|\n";
+    using enum Feature;
+    for (const auto& [sender, asked] : {
+             std::pair{Sender::root, Features(unprivileged_dev)},
+             {Sender::owner, Features(user_recovery)},
+             {Sender::owner, unprivileged_dev | user_recovery | user_recovery_reissue},
+             {Sender::owner, unprivileged_dev | user_recovery | user_recovery_fail_io | quiesce},
+             {Sender::owner, unprivileged_dev | user_copy},
+             {Sender::owner, unprivileged_dev | support_zero_copy},
+             {Sender::owner, unprivileged_dev | auto_buf_reg},
+         }) {
+        const auto error = flags_error(asked, sender, kernel);
+        const auto kept = granted(asked, kernel, sender) & asked;
+        text += fmt::format("| {} | {} | {} |\n", to_string(sender), spelled(uapi::to_string(asked)),
+                            error != 0 ? result_text(error) : spelled(uapi::to_string(kept)));
+    }
+    return text;
+}
+
 std::string trait_section()
 {
     std::string text =
@@ -151,8 +195,9 @@ std::string document()
                        "test holds the two "
                        "equal. It\nis Linux {}; what older kernels do otherwise is at the end. `ublkcheck "
                        "lockstep` holds the "
-                       "model against kernels.\n\n{}\n{}\n{}",
-                       uapi::to_string(reference_version), tag_section(), control_section(), trait_section());
+                       "model against kernels.\n\n{}\n{}\n{}\n{}",
+                       uapi::to_string(reference_version), tag_section(), control_section(), sender_section(),
+                       trait_section());
 }
 
 } // namespace ublk::model

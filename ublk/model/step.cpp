@@ -93,10 +93,12 @@ Expected Stepper::run(const Command& command)
     case Verb::write:
         admit(device, {.app = own_, .queue = command.queue, .write = command.verb == Verb::write});
         break;
-    case Verb::open_block:
-        ++device.block_opens;
-        complete(own_, 0);
+    case Verb::open_block: {
+        const bool may = may_open_disk(device.flags, command.sender);
+        device.block_opens = static_cast<std::uint16_t>(device.block_opens + (may ? 1 : 0));
+        complete(own_, may ? 0 : -EPERM);
         break;
+    }
     case Verb::close_block:
         --device.block_opens;
         device.disk_object = device.disk || device.block_opens != 0;
@@ -104,12 +106,6 @@ Expected Stepper::run(const Command& command)
         break;
     case Verb::deliver:
         deliver(device, command);
-        break;
-    case Verb::register_buffer:
-        register_buffer(device, command);
-        break;
-    case Verb::unregister_buffer:
-        unregister_buffer(device, command);
         break;
     case Verb::copy_out:
     case Verb::copy_in:

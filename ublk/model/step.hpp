@@ -83,6 +83,9 @@ std::string to_string(const InfoView& view);
 std::int32_t committed_bytes(const Request& request, Given result);
 
 // What ADD_DEV makes of the flags that were asked for.
-Features granted(Features asked, const KernelTraits& kernel);
+Features granted(Features asked, const KernelTraits& kernel, Sender sender = Sender::root);
+
+// ublkbN of a device with these flags lets itself be opened, where its node does.
+bool may_open_disk(Features device, Sender sender);
 
 } // namespace ublk::model

@@ -18,14 +18,6 @@ bool has_openers(const Device& device)
     return device.block_opens != 0 || !device.requests.empty();
 }
 
-bool is_valid_recovery(Features flags)
-{
-    const bool recovery = flags.has(Feature::user_recovery),
-               reissue = flags.has(Feature::user_recovery_reissue),
-               fail = flags.has(Feature::user_recovery_fail_io);
-    return recovery ? !(reissue && fail) : !reissue && !fail;
-}
-
 } // namespace
 
 Phase phase(const Device& device)
@@ -52,19 +44,6 @@ const ControlRow* control_row(Verb verb)
 {
     const auto* row = std::ranges::find(detail::control_rows, verb, &ControlRow::verb);
     return row == detail::control_rows.end() ? nullptr : row;
-}
-
-Features granted(Features asked, const KernelTraits& kernel)
-{
-    const Features always = Feature::cmd_ioctl_encode | Feature::uring_cmd_comp_in_task |
-                            Feature::per_io_daemon | Feature::buf_reg_off_daemon | Feature::safe_stop_dev;
-    Features flags =
-        (asked & kernel.features).without(Feature::unprivileged_dev) | (always & kernel.features);
-    if (flags.has(Feature::batch_io))
-        flags = flags.without(Feature::per_io_daemon | Feature::need_get_data);
-    if (flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg))
-        flags = flags.without(Feature::need_get_data);
-    return flags;
 }
 
 bool Stepper::is_locked(const Device& device, Token by_other_than) const
@@ -110,11 +89,17 @@ void Stepper::collect_deleted()
 std::optional<std::int32_t> Stepper::attempt(Waiting& waiting)
 {
     const auto verb = waiting.command.verb;
+    if (waiting.command.bare && !kernel_.bare_numbers)
+        return -EOPNOTSUPP;
     if (verb == Verb::add && add_error(waiting.command) != 0)
         return add_error(waiting.command);
     Device* device = find(state_, waiting.command.dev);
     if (verb != Verb::add && device == nullptr)
         return -ENODEV;
+    if (device != nullptr && verb != Verb::add) {
+        if (const auto error = not_permitted(waiting.command, device->flags, kernel_))
+            return error;
+    }
     if ((verb == Verb::add || is_delete(verb)) && !waiting.stopped && is_adding_locked(waiting.token))
         return std::nullopt;
     return verb == Verb::add ? add(waiting.command) : on_device(waiting, *device);
@@ -123,19 +108,18 @@ std::optional<std::int32_t> Stepper::attempt(Waiting& waiting)
 // What ADD_DEV says of the request itself, before it waits for anything.
 std::int32_t Stepper::add_error(const Command& command) const
 {
-    const Features flags = granted(command.flags, kernel_);
     const bool counts = command.depth != 0 && command.depth <= uapi::max_queue_depth && command.queues != 0 &&
                         command.queues <= uapi::max_nr_queues;
-    const bool recovery = kernel_.any_recovery || is_valid_recovery(flags);
-    const bool quiesce = !flags.has(Feature::quiesce) || flags.has(Feature::user_recovery);
-    const bool id = command.dev == uapi::no_dev_id || command.dev <= uapi::max_dev_id;
-    const bool integrity = !flags.has(Feature::integrity) || flags.has(Feature::user_copy);
-    return counts && recovery && quiesce && integrity && id ? 0 : -EINVAL;
+    if (!counts)
+        return -EINVAL;
+    if (const auto error = flags_error(command.flags, command.sender, kernel_))
+        return error;
+    return command.dev == uapi::no_dev_id || command.dev <= uapi::max_dev_id ? 0 : -EINVAL;
 }
 
 std::int32_t Stepper::add(const Command& command)
 {
-    const Features flags = granted(command.flags, kernel_);
+    const Features flags = granted(command.flags, kernel_, command.sender);
     std::uint32_t id = command.dev;
     if (id != uapi::no_dev_id && find(state_, id) != nullptr)
         return -EEXIST;

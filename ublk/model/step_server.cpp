@@ -37,6 +37,12 @@ void Stepper::open(Device& device)
 
 void Stepper::io(Device& device, const Command& command)
 {
+    if (command.bare && !kernel_.bare_numbers)
+        return complete(own_, -EOPNOTSUPP);
+    if (command.verb == Verb::register_buffer)
+        return register_buffer(device, command);
+    if (command.verb == Verb::unregister_buffer)
+        return unregister_buffer(device, command);
     if (const auto error = io_error(device, command))
         return complete(own_, *error);
     switch (command.verb) {

@@ -3,11 +3,13 @@
 
 #include "ublk/uapi/names.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <iterator>
 #include <optional>
 
 namespace ublk::model {
@@ -18,6 +20,16 @@ struct VerbText {
     std::string_view name;
     std::string_view keys; // that it takes, in order
 };
+// What is written only where it is not as usual.
+std::string_view rare_keys(Verb verb)
+{
+    return verb == Verb::add          ? "sender bare"
+           : is_control(verb)         ? "sender path bare"
+           : verb == Verb::open_block ? "sender"
+           : is_io(verb)              ? "bare"
+                                      : "";
+}
+
 constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
     {"add", "dev queues depth flags"},
     {"del", "dev"},
@@ -51,6 +63,8 @@ constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
     {"deliver", "dev queue tag value"},
 }};
 constexpr std::array<std::string_view, 4> givens{"good", "wrong", "zero", "half"};
+constexpr std::array<std::string_view, senders.size()> sender_names{"root", "owner", "stranger"};
+constexpr std::array<std::string_view, 2> no_yes{"no", "yes"};
 
 const VerbText& text_of(Verb verb)
 {
@@ -75,6 +89,12 @@ std::string value_text(const Command& c, std::string_view key)
         return std::to_string(c.value);
     if (key == "flags")
         return uapi::to_string(c.flags);
+    if (key == "sender")
+        return std::string(to_string(c.sender));
+    if (key == "path")
+        return std::string(to_string(c.path));
+    if (key == "bare")
+        return std::string(no_yes[c.bare ? 1 : 0]);
     return std::string(to_string(key == "given" ? c.given : c.result));
 }
 
@@ -85,15 +105,14 @@ bool read_number(std::string_view text, T& value)
     return err == std::errc{} && end == text.data() + text.size();
 }
 
-bool read_given(std::string_view text, Given& given)
+template <typename T, std::size_t count>
+bool read_name(std::string_view text, const std::array<std::string_view, count>& names, T& value)
 {
-    for (std::size_t i = 0; i < givens.size(); ++i) {
-        if (givens[i] == text) {
-            given = static_cast<Given>(i);
-            return true;
-        }
-    }
-    return false;
+    const auto found = std::ranges::find(names, text);
+    if (found == names.end())
+        return false;
+    value = static_cast<T>(found - names.begin());
+    return true;
 }
 
 bool read_flags(std::string_view text, Features& flags)
@@ -124,8 +143,11 @@ bool read_value(std::string_view key, std::string_view text, Command& c)
            : key == "depth"  ? read_number(text, c.depth)
            : key == "value"  ? read_number(text, c.value)
            : key == "flags"  ? read_flags(text, c.flags)
-           : key == "given"  ? read_given(text, c.given)
-                             : read_given(text, c.result);
+           : key == "given"  ? read_name(text, givens, c.given)
+           : key == "sender" ? read_name(text, sender_names, c.sender)
+           : key == "path"   ? read_name(text, givens, c.path)
+           : key == "bare"   ? read_name(text, no_yes, c.bare)
+                             : read_name(text, givens, c.result);
 }
 
 std::vector<std::string_view> words_of(std::string_view line)
@@ -152,11 +174,21 @@ std::string_view to_string(Given given)
     return givens[static_cast<std::size_t>(given)];
 }
 
+std::string_view to_string(Sender sender)
+{
+    return sender_names[static_cast<std::size_t>(sender)];
+}
+
 std::string to_string(const Command& command)
 {
     std::string text(to_string(command.verb));
     for (const auto key : words_of(text_of(command.verb).keys))
         text += fmt::format(" {}={}", key, value_text(command, key));
+    for (const auto key : words_of(rare_keys(command.verb))) {
+        const auto value = value_text(command, key);
+        if (value != value_text(Command{}, key))
+            text += fmt::format(" {}={}", key, value);
+    }
     return text;
 }
 
@@ -174,7 +206,8 @@ std::expected<Command, std::string> parse_command(std::string_view line)
     }
     if (!keys)
         return std::unexpected(fmt::format("'{}' is no command", name));
-    const auto known = words_of(*keys);
+    auto known = words_of(*keys);
+    std::ranges::copy(words_of(rare_keys(command.verb)), std::back_inserter(known));
     for (std::size_t i = 1; i < words.size(); ++i) {
         const auto cut = words[i].find('=');
         const auto key = words[i].substr(0, cut);

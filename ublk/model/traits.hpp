@@ -16,6 +16,7 @@ using uapi::KernelVersion;
 struct KernelTraits {
     KernelVersion version{};
     Features features{};        // the answer to GET_FEATURES
+    bool bare_numbers = true;   // as distributions build it: CONFIG_BLKDEV_UBLK_LEGACY_OPCODES
     bool queue_daemon = false;  // a queue has one task, the one that completed it; a tag has none of its own
     bool queue_ready = false;   // FETCH is refused as soon as the queue is complete, not the device
     bool armed_busy = false;    // FETCH of an armed or canceled tag is -EBUSY before the device is ready
@@ -51,7 +52,7 @@ struct TraitRow {
     std::array<TraitRange, 2> kernels{};
 };
 
-// One row for each bool of KernelTraits.
+// One row for each bool of KernelTraits that goes by version.
 std::span<const TraitRow> trait_table();
 
 KernelTraits traits_of(KernelVersion version);

@@ -62,7 +62,9 @@ TEST_P(PlantedRule, IsFoundAndShrunk)
 INSTANTIATE_TEST_SUITE_P(LockstepInVm, PlantedRule,
                          testing::Values(std::pair("start-early", "\nstart dev="),
                                          std::pair("commit-for-others", "\ncommit dev="),
-                                         std::pair("delete-idle-only", "\ndel dev=")));
+                                         std::pair("delete-idle-only", "\ndel dev="),
+                                         std::pair("obey-strangers", " sender=stranger"),
+                                         std::pair("no-numbers", " bare=yes")));
 
 TEST(LockstepInVm, TheModelAgreesWithTheDriver)
 {
