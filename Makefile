@@ -2,7 +2,7 @@
 # Scripts that need the exit code of a conformance run should call build/bin/ublkcheck run: make itself turns
 # every failure into 2.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test property conformance lockstep endurance model-page perf perf-exact bench servers servers-broken kernels list lint format asan tsan fuzz clean
+.PHONY: help setup build test property conformance controls lockstep endurance model-page perf perf-exact bench servers servers-broken kernels list lint format asan tsan fuzz clean
 
 KERNEL ?= latest
 ARGS ?=
@@ -23,6 +23,11 @@ conformance: ## judge kernels: KERNEL="6.12 7.3", ARGS="--case UBLK-CTRL-*"
 	@$(ublkcheck) run --kernel "$(KERNEL)" $(ARGS) || { code=$$?; \
 	    printf '%-10s %s\n' exit "$$code (0 nothing unexpected, 1 unexpected verdicts, 2 usage, 3 could not run)"; \
 	    exit $$code; }
+
+controls: ## prove the cases on kernels that are known to be wrong: KERNEL="6.16.12 7.3.4", all of the list if unset
+	@ci/setup build vm
+	@ci/build release $(programs)
+	@$(ublkcheck) controls $(if $(filter-out latest,$(KERNEL)),--kernel "$(KERNEL)") $(ARGS)
 
 lockstep: ## random sequences on kernel and model: KERNEL=7.3, SEED=, STEPS=2000, ARGS="--scenario FILE"
 	@ci/setup build vm

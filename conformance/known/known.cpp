@@ -129,7 +129,7 @@ std::expected<std::vector<KnownDefect>, std::string> parse_known(std::string_vie
 const std::vector<KnownDefect>& known_defects()
 {
     static const auto list = [] {
-        auto parsed = parse_known(known_json);
+        auto parsed = parse_known(known_json_text);
         if (!parsed) { // a test parses it; a program built around it cannot go on
             std::fprintf(stderr, "ublkcheck: %s\n", parsed.error().c_str());
             std::abort();

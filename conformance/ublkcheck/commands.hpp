@@ -9,6 +9,7 @@ class App;
 namespace conformance {
 
 void add_run_command(CLI::App& app, int& exit_code);
+void add_controls_command(CLI::App& app, int& exit_code);
 void add_server_command(CLI::App& app, int& exit_code);
 void add_lockstep_command(CLI::App& app, int& exit_code);
 void add_endurance_command(CLI::App& app, int& exit_code);

@@ -200,7 +200,7 @@ void KernelRun::take(reports::Event event)
 {
     if (auto* ended = std::get_if<reports::CaseEnded>(&event)) {
         auto& result = ended->result;
-        if (result.suite != "selftest")
+        if (result.suite != "selftest" && !options_.raw)
             apply_known(result, version_, known_defects());
         if (result.verdict != reports::Verdict::pass && result.verdict != reports::Verdict::skip)
             result.again = again_command(options_, kernel_, result.id);

@@ -18,6 +18,7 @@ int main(int argc, char** argv)
                "could not run.");
     int exit_code = 0;
     conformance::add_run_command(app, exit_code);
+    conformance::add_controls_command(app, exit_code);
     conformance::add_server_command(app, exit_code);
     conformance::add_lockstep_command(app, exit_code);
     conformance::add_endurance_command(app, exit_code);

@@ -34,6 +34,7 @@ struct RunOptions {
     // How much more there is to do than the limits of the cases are made for; multiplies them as well.
     double length = 1;
     bool strict = false, timings = false, resuming = false;
+    bool raw = false;    // verdicts as the cases gave them, without the list of known defects
     std::string command; // as typed
     // The subcommand, and what follows its options, for the command that repeats a case.
     std::string program = "run";

@@ -20,6 +20,21 @@ TEST_F(CommandLine, UnknownCommandsAndOptionsAreUsageErrors)
     expect_refused({"report", "nowhere"}, 2, "nowhere");
 }
 
+TEST_F(CommandLine, ControlsAreChosenByKernelAndCaseOrRefused)
+{
+    expect_refused({"controls", "--kernel", "9.9.9"}, 2, "9.9.9");
+    expect_refused({"controls", "--kernel", "latest"}, 2, "latest");
+    expect_refused({"controls", "--case", "UBLK-NOPE-001"}, 2, "UBLK-NOPE-001");
+    expect_refused({"controls", "--kernel", "6.18.5", "--case", "UBLK-SIZE-002"}, 2, "no control");
+    expect_refused({"controls", "--json", "nowhere/file"}, 2, "nowhere/file");
+    // One whose kernel is not to be had is no success.
+    expect_refused({"controls", "--kernel", "6.16.12"}, 3, "127.0.0.1:9");
+    const auto listed = run({"controls", "--list", "--kernel", "6.16.12 6.17.8", "--case", "UBLK-SIZE-002"});
+    EXPECT_EQ(listed.status, 0) << listed.err;
+    EXPECT_EQ(std::count(listed.out.begin(), listed.out.end(), '\n'), 3) << listed.out;
+    EXPECT_THAT(listed.out, HasSubstr("6.17.8    UBLK-SIZE-002          crash    not run"));
+}
+
 TEST_F(CommandLine, ValuesOutOfRangeAreUsageErrors)
 {
     const std::vector<std::array<std::string, 2>> wrong{
