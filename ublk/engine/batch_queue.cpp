@@ -10,18 +10,18 @@ namespace {
 
 constexpr unsigned most_tags_a_time = 128; // that the driver puts into one buffer
 constexpr int buffer_group = 0;
-
-std::unique_ptr<std::byte[]> element_buffer(std::uint16_t depth)
-{
-    constexpr std::size_t largest_element = 24;
-    return std::make_unique<std::byte[]>(depth * largest_element);
-}
+constexpr unsigned fetch_slot = 0, prepare_slot = 1, first_commit_slot = 2; // of the ring, beyond the tags'
 
 } // namespace
 
-BatchQueue::BatchQueue(QueueBase base) : QueueBase(std::move(base))
+BatchQueue::Elements::Elements(std::uint16_t depth)
+    : bytes(std::make_unique<std::byte[]>(depth * largest_element)), end(bytes.get())
 {
-    const std::uint16_t depth = options_.depth;
+}
+
+BatchQueue::BatchQueue(QueueBase base)
+    : QueueBase(std::move(base)), preparing_(options_.depth), committing_(options_.depth)
+{
     if (options_.data_path == DataPath::copy)
         flags_ |= uapi::BatchFlag::has_buf_addr;
     if (options_.data_path == DataPath::auto_buf)
@@ -29,18 +29,17 @@ BatchQueue::BatchQueue(QueueBase base) : QueueBase(std::move(base))
     if (options_.zoned)
         flags_ |= uapi::BatchFlag::has_zone_lba;
     element_bytes_ = uapi::batch_elem_bytes(flags_);
-    preparing_.bytes = element_buffer(depth);
-    committing_.bytes = element_buffer(depth);
-    commits_.resize(most_commits);
-    for (auto& commit : commits_)
-        commit.elements.bytes = element_buffer(depth);
-    out_.resize(depth);
+    commits_.reserve(most_commits);
+    for (unsigned i = 0; i < most_commits; ++i)
+        commits_.push_back({.elements = Elements(options_.depth)});
+    addresses_.reserve(options_.depth);
+    for (std::uint16_t tag = 0; tag < options_.depth; ++tag)
+        addresses_.push_back(command_address(tag));
 }
 
 Result<BatchQueue> BatchQueue::open(const KernelQueueOptions& options)
 {
-    // Besides what the tags send: the FETCH, the commits, and the watch.
-    auto base = QueueBase::open(options, 1, 2 + most_commits);
+    auto base = QueueBase::open(options, 0, first_commit_slot + most_commits);
     if (!base)
         return std::unexpected(std::move(base.error()));
     BatchQueue queue(std::move(*base));
@@ -80,39 +79,37 @@ void BatchQueue::provide(std::uint16_t id) noexcept
     io_uring_buf_ring_advance(ring, 1);
 }
 
-void BatchQueue::send(uapi::IoNr nr, const std::byte* elements, unsigned count, std::uint64_t data) noexcept
+void BatchQueue::send(unsigned slot, uapi::IoNr nr, std::span<const std::byte> elements,
+                      std::uint64_t data) noexcept
 {
-    io_uring_sqe* sqe = entry(0);
-    if (sqe == nullptr)
-        return;
     const uapi::BatchIo command{.q_id = options_.queue,
                                 .flags = flags_.raw(),
-                                .nr_elem = static_cast<std::uint16_t>(count),
+                                .nr_elem = static_cast<std::uint16_t>(elements.size() / element_bytes_),
                                 .elem_bytes = static_cast<std::uint8_t>(element_bytes_)};
-    wire::prep_batch(*sqe, 0, uapi::opcode(nr), command, std::bit_cast<std::uintptr_t>(elements), data, true);
+    wire::prep_batch(send_empty(extra_slot(slot)), 0, uapi::opcode(nr), command,
+                     std::bit_cast<std::uintptr_t>(elements.data()), data, true);
 }
 
 void BatchQueue::send_fetch() noexcept
 {
-    io_uring_sqe* sqe = entry(0);
-    if (sqe == nullptr)
-        return;
+    io_uring_sqe& sqe = send_empty(extra_slot(fetch_slot));
     const uapi::BatchIo command{.q_id = options_.queue, .elem_bytes = sizeof(std::uint16_t)};
-    wire::prep_batch(*sqe, 0, uapi::opcode(uapi::IoNr::fetch_io_cmds), command, 0, user_data(kind_fetch, 0),
+    wire::prep_batch(sqe, 0, uapi::opcode(uapi::IoNr::fetch_io_cmds), command, 0, user_data(kind_fetch, 0),
                      true);
     constexpr std::uint32_t multishot = 1U << 1; // IORING_URING_CMD_MULTISHOT
-    sqe->rw_flags = multishot;
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = buffer_group;
+    sqe.rw_flags = multishot;
+    sqe.flags |= IOSQE_BUFFER_SELECT;
+    sqe.buf_group = buffer_group;
     fetching_ = true;
 }
 
 // FETCH only once the tags are prepared: in a recovery the driver refuses it before.
 int BatchQueue::submit() noexcept
 {
-    if (preparing_.count == 0)
+    if (preparing_.empty())
         return ring_.submit();
-    send(uapi::IoNr::prep_io_cmds, preparing_.bytes.get(), preparing_.count, user_data(kind_others, 0));
+    send(prepare_slot, uapi::IoNr::prep_io_cmds, {preparing_.bytes.get(), preparing_.end},
+         user_data(kind_others, 0));
     std::int32_t answer = -EIO;
     bool answered = false;
     while (!answered) {
@@ -130,10 +127,9 @@ int BatchQueue::submit() noexcept
             answered = true;
         });
     }
-    std::ranges::fill(out_, true);
-    preparing_.count = 0;
+    preparing_.clear();
     if (answer < 0) {
-        ended_ = true; // the tags were not taken, the next drain gives them back
+        ended_ = true; // the tags were not taken
         return answer;
     }
     send_fetch();
@@ -145,19 +141,21 @@ void BatchQueue::send_commit(std::uint16_t number) noexcept
     Commit& commit = commits_[number];
     commit.in_flight = true;
     ++in_flight_;
-    send(uapi::IoNr::commit_io_cmds, commit.elements.bytes.get() + std::size_t{commit.first} * element_bytes_,
-         static_cast<unsigned>(commit.elements.count - commit.first), user_data(kind_commit, number));
+    send(first_commit_slot + number, uapi::IoNr::commit_io_cmds, {commit.first, commit.elements.end},
+         user_data(kind_commit, number));
 }
 
 // With all commands in flight the results stay here until one is back: their completions end the wait.
 void BatchQueue::flush() noexcept
 {
-    if (committing_.count != 0) {
+    if (!committing_.empty()) {
         for (std::uint16_t number = 0; number < most_commits; ++number) {
-            if (commits_[number].in_flight)
+            Commit& commit = commits_[number];
+            if (commit.in_flight)
                 continue;
-            std::swap(commits_[number].elements, committing_);
-            committing_.count = 0;
+            std::swap(commit.elements, committing_);
+            commit.first = commit.elements.bytes.get();
+            committing_.clear();
             send_commit(number);
             break;
         }

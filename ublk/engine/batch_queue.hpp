@@ -18,13 +18,17 @@ class BatchQueue : public QueueBase {
     static Result<BatchQueue> open(const KernelQueueOptions& options);
 
     void fetch(std::uint16_t tag) noexcept { append(preparing_, tag, 0); }
-    void commit(std::uint16_t tag, std::int32_t result) noexcept { commit_append(tag, result, 0); }
+    void commit(std::uint16_t tag, std::int32_t result) noexcept { append(committing_, tag, result); }
+    // Of a device with zones: the sector is the last field of an element.
     void commit_append(std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
     {
-        append(committing_, tag, result, sector);
-        out_[tag] = true;
+        append(committing_, tag, result);
+        std::memcpy(committing_.end - sizeof(sector), &sector, sizeof(sector));
     }
     void get_data(std::uint16_t) noexcept {} // no such command on a batch device: never asked for
+    // The driver takes no address where we copy, and otherwise that of the tag's buffer.
+    void place(std::uint16_t, std::byte*) noexcept {}
+    std::byte* told(std::uint16_t tag) noexcept { return buffer(tag).data(); }
     // Hands over the tags that are to be fetched, and waits for the answer; 0 or -errno.
     int submit() noexcept;
     int wait() noexcept;
@@ -45,10 +49,10 @@ class BatchQueue : public QueueBase {
             else
                 leaves_armed_ |= kind == kind_leave;
         });
-        if (ended_ && in_flight_ == 0 && committing_.count == 0) [[unlikely]]
-            commands += give_back(on_completion);
         return commands;
     }
+    // After the end of fetching, and once it has taken all commits, every tag that the driver holds is over.
+    bool all_aborted() const noexcept { return ended_ && in_flight_ == 0 && committing_.empty(); }
 
   private:
     static constexpr std::uint32_t kind_fetch = kind_first_own, kind_commit = kind_first_own + 1;
@@ -56,37 +60,30 @@ class BatchQueue : public QueueBase {
 
     // Elements as the driver reads them, in a buffer that stays where it is.
     struct Elements {
+        explicit Elements(std::uint16_t depth);
+        bool empty() const noexcept { return end == bytes.get(); }
+        void clear() noexcept { end = bytes.get(); }
+
         std::unique_ptr<std::byte[]> bytes;
-        std::uint16_t count = 0;
+        std::byte* end = nullptr;
     };
     struct Commit {
         Elements elements;
-        std::uint16_t first = 0; // element that the command in flight begins with
+        const std::byte* first = nullptr; // element that the command in flight begins with
         bool in_flight = false;
     };
+    static constexpr std::size_t largest_element = 24;
     explicit BatchQueue(QueueBase base);
     Result<void> provide_buffers();
-    // `sector` is that of a ZONE_APPEND, which is the last field of an element that has one.
-    void append(Elements& to, std::uint16_t tag, std::int32_t result, std::uint64_t sector = 0) noexcept
+    // The address is written in any case: where elements have none, the next one is written over it.
+    void append(Elements& to, std::uint16_t tag, std::int32_t result) noexcept
     {
-        std::byte* place = to.bytes.get() + std::size_t{to.count++} * element_bytes_;
         const uapi::BatchElem element{.tag = tag, .buf_index = tag, .result = result};
-        std::memcpy(place, &element, sizeof(element));
-        if (element_bytes_ == sizeof(element))
-            return;
-        const std::uint64_t address = command_address(tag);
-        if (options_.zoned)
-            std::memcpy(place + element_bytes_ - sizeof(sector), &sector, sizeof(sector));
-        if (flags_.has(uapi::BatchFlag::has_buf_addr))
-            std::memcpy(place + sizeof(element), &address, sizeof(address));
+        std::memcpy(to.end, &element, sizeof(element));
+        std::memcpy(to.end + sizeof(element), &addresses_[tag], sizeof(addresses_[tag]));
+        to.end += element_bytes_;
     }
-    std::uint16_t tag_at(const Elements& elements, unsigned index) const noexcept
-    {
-        std::uint16_t tag = 0;
-        std::memcpy(&tag, elements.bytes.get() + std::size_t{index} * element_bytes_, sizeof(tag));
-        return tag;
-    }
-    void send(uapi::IoNr nr, const std::byte* elements, unsigned count, std::uint64_t data) noexcept;
+    void send(unsigned slot, uapi::IoNr nr, std::span<const std::byte> elements, std::uint64_t data) noexcept;
     void send_fetch() noexcept;
     void send_commit(std::uint16_t number) noexcept;
     void flush() noexcept;
@@ -108,8 +105,6 @@ class BatchQueue : public QueueBase {
         for (std::int32_t at = 0; at + 1 < cqe.res; at += 2) {
             std::uint16_t tag = 0;
             std::memcpy(&tag, numbers + at, sizeof(tag));
-            if (tag < options_.depth)
-                out_[tag] = false;
             on_completion(tag, uapi::io_res_ok, Done::command);
         }
         provide(id);
@@ -125,32 +120,18 @@ class BatchQueue : public QueueBase {
         commit.in_flight = false;
         --in_flight_;
         const unsigned taken = res > 0 ? static_cast<unsigned>(res) / element_bytes_ : 0U;
-        commit.first +=
-            static_cast<std::uint16_t>(std::min(taken, unsigned{commit.elements.count} - commit.first));
-        if (res <= 0 && commit.first < commit.elements.count) {
-            const std::uint16_t tag = tag_at(commit.elements, commit.first++);
-            out_[tag] = false;
+        commit.first += std::min<std::ptrdiff_t>(std::ptrdiff_t{taken} * element_bytes_,
+                                                 commit.elements.end - commit.first);
+        if (res <= 0 && commit.first < commit.elements.end) {
+            std::uint16_t tag = 0;
+            std::memcpy(&tag, commit.first, sizeof(tag));
+            commit.first += element_bytes_;
             on_completion(tag, res < 0 ? res : -EPROTO, Done::command);
         }
-        if (commit.first < commit.elements.count)
+        if (commit.first < commit.elements.end)
             send_commit(number);
         else
-            commit.elements.count = commit.first = 0;
-    }
-
-    // After the end of fetching, and once it has taken all commits, every tag that the driver holds is over.
-    template <typename F>
-    unsigned give_back(F& on_completion) noexcept
-    {
-        unsigned given = 0;
-        for (std::uint16_t tag = 0; tag < options_.depth; ++tag) {
-            if (!out_[tag])
-                continue;
-            out_[tag] = false;
-            on_completion(tag, uapi::io_res_abort, Done::command);
-            ++given;
-        }
-        return given;
+            commit.elements.clear();
     }
     void provide(std::uint16_t id) noexcept;
 
@@ -158,10 +139,10 @@ class BatchQueue : public QueueBase {
     uapi::BatchFlags flags_;
     Elements preparing_, committing_;
     std::vector<Commit> commits_;
-    unsigned in_flight_ = 0;        // commits
-    std::vector<std::uint8_t> out_; // by tag: its command is with the driver, or on its way there
-    bool fetching_ = false;         // a FETCH_IO_CMDS is with the driver
-    bool ended_ = false;            // the driver fetches no more
+    std::vector<std::uint64_t> addresses_; // of the tags' buffers, as commands give them
+    unsigned in_flight_ = 0;               // commits
+    bool fetching_ = false;                // a FETCH_IO_CMDS is with the driver
+    bool ended_ = false;                   // the driver fetches no more
     Pages buffer_ring_, tag_buffers_;
     unsigned tag_buffer_bytes_ = 0;
     std::uint16_t buffers_ = 0; // a power of two

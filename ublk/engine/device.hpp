@@ -212,7 +212,9 @@ class PrepareStep {
     static Result<QueueEnd> serve_queue(B& backend, const KernelQueueOptions& options, const ArmedFn& armed,
                                         O observer)
     {
-        auto kernel = Kernel::open(options);
+        KernelQueueOptions mine = options;
+        mine.operations = AsyncBackend<B>;
+        auto kernel = Kernel::open(mine);
         if (!kernel)
             return std::unexpected(std::move(kernel.error()));
         std::conditional_t<std::same_as<Queue, Kernel>, Queue&, Queue> queue(*kernel);

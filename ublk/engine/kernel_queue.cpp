@@ -6,15 +6,20 @@ namespace ublk::engine {
 
 KernelQueue::KernelQueue(QueueBase base) : QueueBase(std::move(base))
 {
-    if (options_.data_path == DataPath::auto_buf) {
-        for (std::uint16_t tag = 0; tag < options_.depth; ++tag)
-            commands_[tag].sqe_addr = uapi::to_sqe_addr({.index = tag, .flags = uapi::auto_buf_reg_fallback});
+    const TagRange mine = options_.tags;
+    for (unsigned i = 0; i < mine.count; ++i) {
+        const auto tag = static_cast<std::uint16_t>(mine.first + i);
+        const uapi::IoCmd command{.q_id = options_.queue, .tag = tag, .addr = command_address(tag)};
+        io_uring_sqe& sqe = ring_.slot(tag);
+        wire::prep_io(sqe, 0, uapi::opcode(uapi::IoNr::fetch_req), command, user_data(0, tag), true);
+        if (options_.data_path == DataPath::auto_buf)
+            sqe.addr = uapi::to_sqe_addr({.index = tag, .flags = uapi::auto_buf_reg_fallback});
     }
 }
 
 Result<KernelQueue> KernelQueue::open(const KernelQueueOptions& options)
 {
-    auto base = QueueBase::open(options, 1, 1);
+    auto base = QueueBase::open(options, 1, 0);
     if (!base)
         return std::unexpected(std::move(base.error()));
     return KernelQueue(std::move(*base));

@@ -15,14 +15,23 @@ class KernelQueue : public QueueBase {
     {
         send(uapi::IoNr::commit_and_fetch_req, tag, result);
     }
+    // Of a device with zones, which commits all of its requests so: where the driver takes no address, its
+    // place is for the sector.
     void commit_append(std::uint16_t tag, std::int32_t result, std::uint64_t sector) noexcept
     {
-        // Where the driver takes no address, its place is for the sector.
-        uapi::IoCmd command = commands_[tag].command;
-        command.addr += sector;
-        send(uapi::IoNr::commit_and_fetch_req, tag, result, command);
+        wire::set_io_address(ring_.slot(tag), sector);
+        commit(tag, result);
     }
     void get_data(std::uint16_t tag) noexcept { send(uapi::IoNr::need_get_data, tag, 0); }
+    void place(std::uint16_t tag, std::byte* payload) noexcept
+    {
+        if (!copies_)
+            wire::set_io_address(ring_.slot(tag), std::bit_cast<std::uintptr_t>(payload));
+    }
+    std::byte* told(std::uint16_t tag) noexcept
+    {
+        return copies_ ? buffer(tag).data() : std::bit_cast<std::byte*>(wire::io_address(ring_.slot(tag)));
+    }
     int submit() noexcept { return ring_.submit(); }
     int wait() noexcept { return ring_.submit_and_wait(1); }
     int look() noexcept;
@@ -51,13 +60,9 @@ class KernelQueue : public QueueBase {
   private:
     void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result) noexcept
     {
-        send(nr, tag, result, commands_[tag].command);
-    }
-    void send(uapi::IoNr nr, std::uint16_t tag, std::int32_t result, const uapi::IoCmd& command) noexcept
-    {
         UBLK_ASSERT(!ring_.full(), "queue {}: no free entry for tag {}", options_.queue, tag);
-        wire::write_io(ring_.entry_to_write(), uapi::opcode(nr), command, result, tag,
-                       commands_[tag].sqe_addr);
+        wire::change_io(ring_.slot(tag), uapi::opcode(nr), result);
+        ring_.send_slot(tag);
     }
 };
 

@@ -15,6 +15,8 @@ namespace ublk::engine {
 
 namespace {
 
+constexpr unsigned ops_with_registrations = 3; // an operation between two (un)registrations
+
 // The best that this kernel's io_uring has. DEFER_TASKRUN (6.1) runs completions when we wait for them, which
 // saves an interruption per request; both older and newer kernels take the later rows.
 std::expected<wire::Ring, int> open_ring(unsigned entries)
@@ -23,7 +25,7 @@ std::expected<wire::Ring, int> open_ring(unsigned entries)
                                                 IORING_SETUP_COOP_TASKRUN, 0U};
     std::expected<wire::Ring, int> ring = std::unexpected(EINVAL);
     for (const unsigned flags : flag_sets) {
-        ring = wire::Ring::open({.entries = entries, .sqe128 = false, .flags = flags});
+        ring = wire::Ring::open({.entries = entries, .sqe128 = false, .flags = flags, .slots = true});
         if (ring || ring.error() != EINVAL)
             break;
     }
@@ -120,15 +122,8 @@ QueueBase::QueueBase(const KernelQueueOptions& options, wire::Ring ring, wire::D
                      Pages buffers)
     : options_(options), mapped_(is_mapped(options.data_path)),
       copies_(options.data_path == DataPath::user_copy), short_reads_(mapped_ && !copies_),
-      commands_(options.depth), buffers_(std::move(buffers)), descriptors_(std::move(descriptors)),
-      ring_(std::move(ring))
+      buffers_(std::move(buffers)), descriptors_(std::move(descriptors)), ring_(std::move(ring))
 {
-    // The driver takes no address from a server that copies by itself, or not at all.
-    for (unsigned i = 0; i < options_.tags.count; ++i) {
-        const auto tag = static_cast<std::uint16_t>(options_.tags.first + i);
-        const auto address = short_reads_ ? std::bit_cast<std::uintptr_t>(buffer(tag).data()) : 0;
-        commands_[tag].command = {.q_id = options_.queue, .tag = tag, .addr = address};
-    }
 }
 
 Result<QueueBase> QueueBase::open(const KernelQueueOptions& wanted, unsigned commands, unsigned extra)
@@ -148,9 +143,9 @@ Result<QueueBase> QueueBase::open(const KernelQueueOptions& wanted, unsigned com
         wire::DescriptorMap::map(options.char_fd, options.queue, options.depth, options.desc_size);
     if (!descriptors)
         return failed("mmap of the descriptors", descriptors.error());
-    // Unsent at once for a tag: its commands, or an operation between two (un)registrations.
-    const unsigned per_tag = std::max(commands, mapped ? 1U : 3U);
-    auto ring = open_ring(std::bit_ceil(unsigned{options.tags.count} * per_tag + extra));
+    const unsigned ops = !options.operations ? 0 : mapped ? 1 : ops_with_registrations;
+    const unsigned count = options.tags.count;
+    auto ring = open_ring(std::bit_ceil(count * (commands + ops) + 1 + extra));
     if (!ring)
         return failed("io_uring_setup", ring.error());
     if (const int res = ring->register_files(&options.char_fd, 1); res < 0)
@@ -161,17 +156,20 @@ Result<QueueBase> QueueBase::open(const KernelQueueOptions& wanted, unsigned com
     }
     ring->register_self();
     QueueBase queue(options, std::move(*ring), std::move(*descriptors), std::move(*buffers));
+    queue.op_slots_ = ops;
+    queue.first_op_slot_ = options.tags.first + count * commands;
+    queue.watch_slot_ = queue.first_op_slot_ + count * ops;
     queue.watch(options.leave_fd);
     return queue;
 }
 
 void QueueBase::watch(int leave_fd) noexcept
 {
-    io_uring_sqe* sqe = leave_fd >= 0 ? ring_.sqe() : nullptr;
-    if (sqe == nullptr)
+    if (leave_fd < 0)
         return;
-    io_uring_prep_poll_add(sqe, leave_fd, POLLIN);
-    sqe->user_data = user_data(kind_leave, 0);
+    io_uring_sqe& sqe = send_empty(watch_slot_);
+    io_uring_prep_poll_add(&sqe, leave_fd, POLLIN);
+    sqe.user_data = user_data(kind_leave, 0);
 }
 
 // Pages that nobody registered yet are registered for just this operation: the three are linked, and the
@@ -182,27 +180,25 @@ void QueueBase::start_at(std::uint16_t tag, const RingOp& op, uapi::IoFlags flag
     const bool on_pages = !mapped_ && (op.kind == RingOp::Kind::read || op.kind == RingOp::Kind::write);
     const bool register_here =
         on_pages && (options_.data_path == DataPath::zero_copy || flags.has(uapi::IoFlag::need_reg_buf));
+    const unsigned slot = first_op_slot_ + (unsigned{tag} - options_.tags.first) * op_slots_;
     if (register_here)
-        send_registration(uapi::IoNr::register_io_buf, tag, IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
-    io_uring_sqe* sqe = entry(tag);
-    if (sqe == nullptr)
-        return;
-    prepare(*sqe, tag, op, payload);
-    sqe->user_data = user_data(static_cast<std::uint32_t>(Done::op), tag);
+        send_registration(slot + 1, uapi::IoNr::register_io_buf, tag, IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
+    io_uring_sqe& sqe = send_empty(slot);
+    prepare(sqe, tag, op, payload);
+    sqe.user_data = user_data(static_cast<std::uint32_t>(Done::op), tag);
     if (register_here) {
-        sqe->flags |= IOSQE_IO_HARDLINK;
-        send_registration(uapi::IoNr::unregister_io_buf, tag, IOSQE_CQE_SKIP_SUCCESS);
+        sqe.flags |= IOSQE_IO_HARDLINK;
+        send_registration(slot + 2, uapi::IoNr::unregister_io_buf, tag, IOSQE_CQE_SKIP_SUCCESS);
     }
 }
 
-void QueueBase::send_registration(uapi::IoNr nr, std::uint16_t tag, unsigned sqe_flags) noexcept
+void QueueBase::send_registration(unsigned slot, uapi::IoNr nr, std::uint16_t tag,
+                                  unsigned sqe_flags) noexcept
 {
-    io_uring_sqe* sqe = entry(tag);
-    if (sqe == nullptr)
-        return;
+    io_uring_sqe& sqe = send_empty(slot);
     const uapi::IoCmd command{.q_id = options_.queue, .tag = tag, .addr = tag};
-    wire::prep_io(*sqe, 0, uapi::opcode(nr), command, user_data(kind_registration, tag), true);
-    sqe->flags |= static_cast<std::uint8_t>(sqe_flags);
+    wire::prep_io(sqe, 0, uapi::opcode(nr), command, user_data(kind_registration, tag), true);
+    sqe.flags |= static_cast<std::uint8_t>(sqe_flags);
 }
 
 void QueueBase::prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op, std::byte* payload) noexcept

@@ -57,8 +57,9 @@ struct KernelQueueOptions {
     TagRange tags; // to be served; with a count of 0, all
     unsigned desc_size = uapi::min_io_desc_size;
     DataPath data_path = DataPath::copy;
-    bool batch = false; // the device has UBLK_F_BATCH_IO
-    bool zoned = false; // and UBLK_F_ZONED
+    bool batch = false;     // the device has UBLK_F_BATCH_IO
+    bool zoned = false;     // and UBLK_F_ZONED
+    bool operations = true; // the backend works on the ring
     // Of the data path shmem: what is registered with the device. They outlive the queue.
     std::span<const std::span<std::byte>> shared;
     bool huge_pages = false;
@@ -119,15 +120,6 @@ class QueueBase {
     // we like. The driver alone copies a write to what the COMMIT before it named, which must stay the
     // buffer.
     bool places() const noexcept { return copies_ || options_.data_path == DataPath::get_data; }
-    void place(std::uint16_t tag, std::byte* payload) noexcept
-    {
-        if (!copies_)
-            commands_[tag].command.addr = std::bit_cast<std::uintptr_t>(payload);
-    }
-    std::byte* told(std::uint16_t tag) noexcept
-    {
-        return copies_ ? buffer(tag).data() : std::bit_cast<std::byte*>(commands_[tag].command.addr);
-    }
     bool short_reads() const noexcept { return short_reads_; }
     void start(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags) noexcept
     {
@@ -149,8 +141,19 @@ class QueueBase {
         return std::uint64_t{kind} << kind_shift | low;
     }
 
-    // `commands`: ring entries that the commands of a tag can take at once. `extra`: further entries.
+    // The ring has a slot for each command that can be unsent at once: `commands` (none or one) of each tag,
+    // at the tag's number; then what the operations of the tags take, the watch, and `extra`.
     static Result<QueueBase> open(const KernelQueueOptions& options, unsigned commands, unsigned extra);
+    unsigned extra_slot(unsigned number) const noexcept { return watch_slot_ + 1 + number; }
+    // Sends the slot, which is all zero and to be filled in.
+    io_uring_sqe& send_empty(unsigned slot) noexcept
+    {
+        UBLK_ASSERT(!ring_.full(), "queue {}: no free entry for slot {}", options_.queue, slot);
+        io_uring_sqe& sqe = ring_.slot(slot);
+        sqe = {};
+        ring_.send_slot(slot);
+        return sqe;
+    }
 
     // `payload`: of the request, where it is mapped.
     void start_at(std::uint16_t tag, const RingOp& op, uapi::IoFlags flags, std::byte* payload) noexcept;
@@ -159,14 +162,11 @@ class QueueBase {
     {
         return std::size_t{static_cast<std::uint16_t>(tag - options_.tags.first)} * options_.buffer_bytes;
     }
-    // What commands give as the address of a tag's buffer; 0 where the driver takes none.
-    std::uint64_t command_address(std::uint16_t tag) const noexcept { return commands_[tag].command.addr; }
-    // The ring has room for all that the tags can have unsent.
-    io_uring_sqe* entry([[maybe_unused]] std::uint16_t tag) noexcept
+    // What commands give as the address of a tag's buffer: none from a server that copies by itself, or not
+    // at all.
+    std::uint64_t command_address(std::uint16_t tag) noexcept
     {
-        io_uring_sqe* sqe = ring_.sqe();
-        UBLK_ASSERT(sqe != nullptr, "queue {}: no free entry for tag {}", options_.queue, tag);
-        return sqe;
+        return short_reads_ ? std::bit_cast<std::uintptr_t>(buffer(tag).data()) : 0;
     }
     Error error(const char* operation, int code) const
     {
@@ -176,13 +176,7 @@ class QueueBase {
     KernelQueueOptions options_;
     bool mapped_ = true, copies_ = false, short_reads_ = false; // what the data path makes of them
     bool leaves_armed_ = false;
-    // What every command of a tag has in common.
-    struct alignas(32) TagCommand { // a power of two: found by a shift
-        uapi::IoCmd command;
-        std::uint64_t sqe_addr = 0;
-    };
-    std::vector<TagCommand> commands_; // by tag
-    Pages buffers_;                    // outlives the ring: the kernel may copy until the ring is gone
+    Pages buffers_; // outlives the ring: the kernel may copy until the ring is gone
     wire::DescriptorMap descriptors_;
     wire::Ring ring_;
 
@@ -190,12 +184,15 @@ class QueueBase {
     QueueBase(const KernelQueueOptions& options, wire::Ring ring, wire::DescriptorMap descriptors,
               Pages buffers);
     void watch(int leave_fd) noexcept;
-    void send_registration(uapi::IoNr nr, std::uint16_t tag, unsigned sqe_flags) noexcept;
+    void send_registration(unsigned slot, uapi::IoNr nr, std::uint16_t tag, unsigned sqe_flags) noexcept;
     void prepare(io_uring_sqe& sqe, std::uint16_t tag, const RingOp& op, std::byte* payload) noexcept;
     // `of`: 0 for payload, or pos_integrity_flag.
     std::int32_t copy_in(std::uint16_t tag, std::span<std::byte> data, std::uint64_t of = 0) const noexcept;
     std::int32_t copy_out(std::uint16_t tag, std::span<const std::byte> data,
                           std::uint64_t of = 0) const noexcept;
+
+    unsigned first_op_slot_ = 0, op_slots_ = 0; // the latter: of each tag
+    unsigned watch_slot_ = 0;
 };
 
 } // namespace ublk::engine

@@ -35,9 +35,11 @@ struct TagRange {
 // io_res_need_get_data asks for. Where mapped() says that payload passes through buffer(tag), bring() makes
 // that of a write be there, deliver() gives the driver that of a read; both return 0 or -errno.
 // short_reads(): see commit_result. start() prepares a RingOp of a tag whose request had `flags`. Backends of
-// zones need commit_append(tag, result, sector) as well: commit() for a ZONE_APPEND, written at `sector`.
-// Those that serve integrity need bring_metadata() and deliver_metadata(), which are for metadata what the
-// like are for payload, and room for it in buffer(tag).
+// zones need commit_append(tag, result, sector) as well, and commit all of their requests with it: `sector`
+// is where a ZONE_APPEND was written. Those that serve integrity need bring_metadata() and
+// deliver_metadata(), which are for metadata what the like are for payload, and room for it in buffer(tag).
+//
+// all_aborted(), of a driver that does not tell it tag by tag: every tag that is armed is over.
 //
 // A driver that shares memory with applications has payload(tag, desc): where the payload of that request is,
 // in buffer(tag) or in shared memory, which may be too short for a request that is wrong; then its start()
@@ -126,20 +128,21 @@ class QueueRunner {
     }
 
     // Serves until no tag is left with the driver, or those that are may be left there. Goes on entering the
-    // ring for as long as one is: with DEFER_TASKRUN an abort is delivered only to a task that enters. Flat,
-    // because calls and what they keep in memory are a good part of a request's instructions.
-    [[gnu::flatten]] QueueEnd run() noexcept
+    // ring for as long as one is: with DEFER_TASKRUN an abort is delivered only to a task that enters.
+    QueueEnd run() noexcept
     {
-        while (busy_ > 0 && !end_.stuck) {
-            if (entered(driver_.wait()))
-                take_completions();
-            if (driver_.leaves_armed() && in_flight_ == 0 && nothing_comes()) [[unlikely]]
-                break;
+        if constexpr (!AsyncBackend<B> && ServesUnmapped<B>) {
+            if (!copies())
+                return run<Payload::ignored>();
         }
-        return ended();
+        return run<Payload::served>();
     }
 
   private:
+    // `ignored`: neither the backend nor the driver between them does anything with payload. A loop of its
+    // own, which is some instructions shorter for each request.
+    enum class Payload : std::uint8_t { served, ignored };
+
     struct alignas(16) Tag { // a power of two: found by a shift
         TagState state = TagState::idle;
         TagEvent sent = TagEvent::fetch; // the command in flight
@@ -152,6 +155,19 @@ class QueueRunner {
     static constexpr bool protects = ServesIntegrity<B>;
     static constexpr bool shares = SharesMemory<Driver>;
     static constexpr bool may_place = TakesPlaces<Driver> && PlacesPayload<B>;
+
+    // Flat, because calls and what they keep in memory are a good part of a request's instructions.
+    template <Payload payload>
+    [[gnu::flatten]] QueueEnd run() noexcept
+    {
+        while (busy_ > 0 && !end_.stuck) {
+            if (entered(driver_.wait()))
+                take_completions<payload>();
+            if (driver_.leaves_armed() && in_flight_ == 0 && nothing_comes()) [[unlikely]]
+                break;
+        }
+        return ended();
+    }
 
     [[gnu::noinline]] QueueEnd ended() noexcept
     {
@@ -179,6 +195,7 @@ class QueueRunner {
         return end_.requests == before;
     }
 
+    template <Payload payload = Payload::served>
     void take_completions() noexcept
     {
         const unsigned taken = driver_.drain([this](std::uint16_t tag, std::int32_t res, Done what) noexcept {
@@ -188,8 +205,12 @@ class QueueRunner {
             }
             observer_.completed(tag, res);
             if (observer_.sound())
-                command_done(tag, res);
+                command_done<payload>(tag, res);
         });
+        if constexpr (requires { driver_.all_aborted(); }) {
+            if (driver_.all_aborted()) [[unlikely]]
+                abort_armed();
+        }
         observer_.drained(taken);
         if (!observer_.sound()) [[unlikely]] {
             fail(EPROTO, std::nullopt);
@@ -197,6 +218,18 @@ class QueueRunner {
         }
     }
 
+    [[gnu::noinline]] void abort_armed() noexcept
+    {
+        for (std::size_t tag = 0; tag < tags_.size(); ++tag) {
+            if (tags_[tag].state != TagState::armed || !observer_.sound())
+                continue;
+            observer_.completed(static_cast<std::uint16_t>(tag), uapi::io_res_abort);
+            if (observer_.sound())
+                aborted(tags_[tag]);
+        }
+    }
+
+    template <Payload payload>
     void command_done(std::uint16_t number, std::int32_t res) noexcept
     {
         // What the driver knows already, it is not asked again.
@@ -204,7 +237,7 @@ class QueueRunner {
             return stray(number, res);
         Tag& tag = tags_[number];
         if (res == uapi::io_res_ok) [[likely]]
-            serve(number, tag);
+            serve<payload>(number, tag);
         else if (res == uapi::io_res_need_get_data)
             ask_for_data(number, tag);
         else if (res == uapi::io_res_abort)
@@ -250,6 +283,7 @@ class QueueRunner {
         return buffer;
     }
 
+    template <Payload payload>
     void serve(std::uint16_t number, Tag& tag) noexcept
     {
         move<TagState::armed, TagEvent::request>(tag);
@@ -266,8 +300,8 @@ class QueueRunner {
         if (!observer_.sound())
             return;
         if constexpr (zoned)
-            appended_[number].reset();
-        const bool copying = copies();
+            appended_[number] = 0;
+        const bool copying = payload == Payload::served && copies();
         if ((carries_data(io.op) || (zoned && carries_zone_data(io.op))) && !bring_payload(io, tag, copying))
             return;
         if constexpr (AsyncBackend<B>) {
@@ -412,10 +446,10 @@ class QueueRunner {
         tag.result = result;
         observer_.sent(number, TagEvent::commit, result);
         if constexpr (zoned) {
-            if (const auto sector = appended_[number])
-                return driver_.commit_append(number, result, *sector);
+            driver_.commit_append(number, result, appended_[number]);
+        } else {
+            driver_.commit(number, result);
         }
-        driver_.commit(number, result);
     }
 
     // A write that the driver could not copy comes again, perhaps to another tag: then into the buffer.
@@ -494,8 +528,8 @@ class QueueRunner {
     B& backend_;
     [[no_unique_address]] Observer observer_;
     std::vector<Tag> tags_;
-    std::vector<std::optional<std::uint64_t>> appended_; // where the tag's ZONE_APPEND went
-    std::vector<Io> ios_;                                // of an asynchronous backend
+    std::vector<std::uint64_t> appended_;      // of zones: the sector that the tag's ZONE_APPEND went to
+    std::vector<Io> ios_;                      // of an asynchronous backend
     std::vector<std::span<std::byte>> places_; // of writes that were asked for, if the driver takes any
     unsigned busy_ = 0;                        // tags that are not idle
     unsigned in_flight_ = 0;                   // tags whose RingOp is

@@ -46,25 +46,26 @@ inline void prep_io(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::IoC
     if (fixed)
         sqe.flags |= IOSQE_FIXED_FILE;
 }
-// Writes a command on fixed file 0, with another result, into an entry, over whatever was there.
-inline void write_io(io_uring_sqe& sqe, std::uint32_t op, const uapi::IoCmd& cmd, std::int32_t result,
-                     std::uint64_t user_data, std::uint64_t addr)
+// Makes another command of one that prep_io() prepared, for the same tag.
+inline void change_io(io_uring_sqe& sqe, std::uint32_t op, std::int32_t result)
 {
-    sqe.opcode = IORING_OP_URING_CMD;
-    sqe.flags = IOSQE_FIXED_FILE;
-    sqe.ioprio = 0;
-    sqe.fd = 0;
     sqe.off = op;
-    sqe.addr = addr;
-    sqe.len = 0;
-    sqe.rw_flags = 0;
-    sqe.user_data = user_data;
-    sqe.buf_index = 0;
-    sqe.personality = 0;
-    sqe.splice_fd_in = 0;
-    std::byte* const area = reinterpret_cast<std::byte*>(&sqe) + detail::cmd_offset;
-    std::memcpy(area, &cmd, sizeof(cmd));
-    std::memcpy(area + offsetof(uapi::IoCmd, result), &result, sizeof(result));
+    std::memcpy(reinterpret_cast<std::byte*>(&sqe) + detail::cmd_offset + offsetof(uapi::IoCmd, result),
+                &result, sizeof(result));
+}
+// The address that such a command gives.
+inline void set_io_address(io_uring_sqe& sqe, std::uint64_t address)
+{
+    std::memcpy(reinterpret_cast<std::byte*>(&sqe) + detail::cmd_offset + offsetof(uapi::IoCmd, addr),
+                &address, sizeof(address));
+}
+inline std::uint64_t io_address(const io_uring_sqe& sqe)
+{
+    std::uint64_t address = 0;
+    std::memcpy(&address,
+                reinterpret_cast<const std::byte*>(&sqe) + detail::cmd_offset + offsetof(uapi::IoCmd, addr),
+                sizeof(address));
+    return address;
 }
 void prep_batch(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::BatchIo& cmd, std::uint64_t addr,
                 std::uint64_t user_data, bool fixed = false);

@@ -27,6 +27,24 @@ void Ring::Closer::operator()(io_uring* ring) const
     delete ring;
 }
 
+namespace {
+
+// By hand: later liburing leaves out the array that says which entry is next, where the kernel allows that.
+int set_up_slots(unsigned entries, io_uring_params& params, io_uring& ring)
+{
+    Fd fd(io_uring_setup(entries, &params));
+    if (!fd)
+        return fd.get();
+    const int res = io_uring_queue_mmap(fd.get(), &params, &ring);
+    if (res < 0)
+        return res;
+    ring.features = params.features;
+    fd.release();
+    return 0;
+}
+
+} // namespace
+
 std::expected<Ring, int> Ring::open(const RingOptions& options)
 {
     io_uring_params params{};
@@ -36,7 +54,8 @@ std::expected<Ring, int> Ring::open(const RingOptions& options)
         params.cq_entries = options.cq_entries;
     }
     auto raw = std::make_unique<io_uring>();
-    const int res = io_uring_queue_init_params(options.entries, raw.get(), &params);
+    const int res = options.slots ? set_up_slots(options.entries, params, *raw)
+                                  : io_uring_queue_init_params(options.entries, raw.get(), &params);
     if (res < 0)
         return std::unexpected(-res);
     return Ring(std::unique_ptr<io_uring, Closer>(raw.release()));

@@ -41,6 +41,7 @@ struct RingOptions {
     unsigned cq_entries = 0; // 0: the kernel's choice, twice the entries
     bool sqe128 = true;      // control commands need it; I/O commands fit 64 bytes
     unsigned flags = 0;      // further IORING_SETUP_* bits
+    bool slots = false;      // entries are used by number, see slot(); not with sqe128
 };
 
 struct Completion {
@@ -64,12 +65,18 @@ class Ring {
                         sqe128() ? 2 * sizeof(io_uring_sqe) : sizeof(io_uring_sqe));
         return entry;
     }
-    // For a ring of 64-byte entries that cannot be full: the next entry as it was left, every byte of it to
-    // be written.
-    io_uring_sqe& entry_to_write() noexcept
+    // Of a ring with slots, which is not asked for sqe(): an entry by its number, counted modulo their count.
+    // It is all zero at first and then as it was left, so that what is sent again and again is prepared once.
+    // send_slot() makes it the next that is sent, for a ring that cannot be full: hands off until it is.
+    io_uring_sqe& slot(unsigned number) noexcept
     {
         io_uring_sq& sq = ring_->sq;
-        return sq.sqes[sq.sqe_tail++ & sq.ring_mask];
+        return sq.sqes[number & sq.ring_mask];
+    }
+    void send_slot(unsigned number) noexcept
+    {
+        io_uring_sq& sq = ring_->sq;
+        sq.array[sq.sqe_tail++ & sq.ring_mask] = number & sq.ring_mask;
     }
     bool full() const noexcept { return io_uring_sq_space_left(ring_.get()) == 0; }
     int submit(); // entries taken, or -errno

@@ -26,7 +26,7 @@ namespace ublk::engine::testing {
 struct PlannedRequest {
     uapi::IoDesc desc;
     std::vector<std::int32_t> results;       // every commit that was accepted for it
-    std::optional<std::uint64_t> appended{}; // the sector of the last of them, if it was a ZONE_APPEND's
+    std::optional<std::uint64_t> appended{}; // the sector that came with the last of them, on zones
     // The application's pages, if the test has any: a write's are copied to the tag's buffer when it is
     // handed out, or asked for; a read's are filled at its COMMIT. They live as long as the queue.
     std::span<std::byte> pages{};
