@@ -238,4 +238,15 @@ CASE("UBLK-BATCH-GEN-007", contract, "PREP, COMMIT and FETCH may come from any t
     }
 }
 
+CASE("UBLK-BATCH-GEN-008", contract, "A batch device, too, may have one tag", needs(batch_io))
+{
+    for (const unsigned depth : {2, 1}) {
+        Driver driver;
+        expect_ok(driver.add({.queue_depth = depth, .flags = batch_io}), fmt::format("depth {}", depth));
+        BatchLive live(driver, {.queue_depth = depth, .flags = batch_io});
+        auto app = App::read(live.device, 0, 4096);
+        expect_eq(4096, live.serve_until(app), fmt::format("bytes read, depth {}", depth));
+    }
+}
+
 } // namespace conformance

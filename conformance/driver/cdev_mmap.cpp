@@ -175,6 +175,26 @@ CASE("UBLK-CDEV-MMAP-007", contract,
     expect_ok(thread.run([&](ublk::wire::Ring&) { return map_result(fd.get(), area); }), "another thread");
 }
 
+// The claim lasts no longer than the open file. That an mmap that is refused has it too is item 14 of the
+// reports' index.
+CASE("UBLK-CDEV-MMAP-012", behaviour, "An mmap that is refused claims the device for its address space too")
+{
+    Driver driver;
+    const auto device = driver.make();
+    const Fd fd = device.open_char_soon(O_RDWR);
+    const auto area = area_of(device, 0);
+    Child first([&](Child& parent) {
+        expect_error(EPERM, map_result(fd.get(), area, PROT_READ | PROT_WRITE), "a writable mmap");
+        parent.tell();
+        parent.hear();
+        return 0;
+    });
+    first.hear();
+    expect_error(EINVAL, map_result(fd.get(), area), "mmap in a process that would be let");
+    first.tell();
+    expect_eq(0, first.join(), "exit status of the child");
+}
+
 CASE("UBLK-CDEV-MMAP-008", contract, "Once ublkcN is closed, another process may open and map it")
 {
     Driver driver;

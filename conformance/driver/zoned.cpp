@@ -157,6 +157,26 @@ CASE("UBLK-ZONE-003", contract,
     expect_eq(std::string("8"), device.device.sysfs("queue/nr_zones"), "nr_zones");
 }
 
+CASE("UBLK-ZONE-015", behaviour, "A report that gives no zone is asked for again, however often that was so",
+     zones)
+{
+    constexpr unsigned empty_answers = 64;
+    Starting device;
+    const auto table = empty_zones();
+    unsigned asked = 0;
+    device.server.handler = [&](const Server::Request& request) -> std::optional<std::int32_t> {
+        expect_eq(asked <= empty_answers ? 0U : 1U, static_cast<unsigned>(request.desc.start_sector != 0),
+                  "a report begins at the start until a zone was given");
+        if (++asked > empty_answers)
+            return answer_from(table, device.server, request);
+        const std::vector<ZoneReport> none(request.desc.nr_sectors);
+        const long res = copy_in(device.server, request, std::as_bytes(std::span(none)));
+        return res < 0 ? static_cast<std::int32_t>(res) : all_told;
+    };
+    expect_ok(device.start(), "START_DEV");
+    expect_eq(empty_answers + 1, asked, "reports that were asked for");
+}
+
 CASE("UBLK-ZONE-004", contract,
      "Zones that do not fit fail START_DEV with ENODEV, a failed report with its error; it can be repeated",
      zones)
