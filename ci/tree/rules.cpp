@@ -48,6 +48,7 @@ const std::vector<Arrow>& arrows()
         {"conformance/endurance",
          {"ublk/uapi", "ublk/wire", "ublk/engine", "ublk/backends", "conformance/driver",
           "conformance/server", "reports"}},
+        {"conformance/kselftest", {"conformance/driver", "conformance/server", "reports"}},
         {"conformance/known", {"ublk/uapi", "reports"}},
         {"conformance/strength", {"conformance/known", "reports"}},
         // The one place that knows all the others.

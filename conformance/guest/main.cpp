@@ -4,6 +4,7 @@
 #include "conformance/driver/driver.hpp"
 #include "conformance/guest/init.hpp"
 #include "conformance/guest/supervisor.hpp"
+#include "conformance/kselftest/kselftest.hpp"
 #include "reports/event.hpp"
 
 #include <cstdio>
@@ -25,6 +26,7 @@ void usage(std::FILE* out)
 
 int main(int argc, char** argv)
 {
+    conformance::kselftest::register_guest_scripts();
     if (::getpid() == 1)
         return conformance::be_init();
     const std::string_view mode = argc > 1 ? argv[1] : "";

@@ -2,6 +2,7 @@
 #include "conformance/driver/unjudged.hpp"
 #include "conformance/known/known.hpp"
 #include "conformance/ublkcheck/commands.hpp"
+#include "conformance/ublkcheck/kselftest.hpp"
 #include "conformance/ublkcheck/plan.hpp"
 #include "reports/result.hpp"
 
@@ -39,6 +40,12 @@ int list(const ListOptions& options)
 {
     if (options.unjudged)
         return list_unjudged();
+    if (wants_kselftests(options.plan)) {
+        if (const auto there = get_kselftests("", nullptr); !there) {
+            fmt::print(stderr, "ublkcheck list: {}\n", there.error().message);
+            return there.error().exit_code;
+        }
+    }
     const auto plan = plan_cases(options.plan);
     if (!plan) {
         fmt::print(stderr, "ublkcheck list: {}\n", plan.error());
@@ -69,6 +76,12 @@ int list(const ListOptions& options)
 
 int explain(const std::string& id)
 {
+    if (is_kselftest(id)) {
+        if (const auto there = get_kselftests("", nullptr); !there) {
+            fmt::print(stderr, "ublkcheck explain: {}\n", there.error().message);
+            return there.error().exit_code;
+        }
+    }
     const auto* c = find_case(id);
     if (c == nullptr) {
         for (const auto& [unjudged_id, reason] : unjudged) {

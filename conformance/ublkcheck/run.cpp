@@ -1,10 +1,13 @@
 // `ublkcheck run`: judges kernels.
 #include "conformance/ublkcheck/commands.hpp"
 #include "conformance/ublkcheck/judge_kernels.hpp"
+#include "conformance/ublkcheck/kselftest.hpp"
 #include "reports/results_json.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <iostream>
 #include <memory>
 #include <set>
@@ -43,12 +46,19 @@ Expected<int> resume(const RunOptions& now, reports::Terminal& terminal, Clock::
     auto dir = reports::RunDir::resume(folder, so_far);
     if (!dir)
         return failed(reports::exit_usage, dir.error());
+    auto options = saved_options(folder, now);
+    if (!options)
+        return std::unexpected(options.error());
+    if (std::ranges::any_of(so_far.run.planned, is_kselftest)) {
+        const auto scripts = get_kselftests(so_far.run.kernel.release, &terminal);
+        if (!scripts)
+            return std::unexpected(scripts.error());
+        if (auto carried = carry_kselftests(*scripts, *options); !carried)
+            return std::unexpected(carried.error());
+    }
     const auto plan = plan_of(folder, so_far.run);
     if (!plan)
         return std::unexpected(plan.error());
-    const auto options = saved_options(folder, now);
-    if (!options)
-        return std::unexpected(options.error());
     vm::Kernel kernel{.release = so_far.run.kernel.release, .source = so_far.run.kernel.source};
     if (!so_far.run.missing().empty()) { // else there is nothing to boot
         auto store = vm::KernelStore::open(options->packages, show_progress(terminal));
@@ -77,6 +87,42 @@ Expected<int> resume(const RunOptions& now, reports::Terminal& terminal, Clock::
     return reports::exit_code(*result);
 }
 
+// The scripts of the kernel that is to be judged, which must be known for that.
+Expected<void> prepare_kselftests(RunOptions& options, reports::Terminal& terminal)
+{
+    std::string release;
+    {
+        auto store = vm::KernelStore::open(options.packages, show_progress(terminal));
+        if (!store)
+            return failed(store.error());
+        const auto specs = store->resolve(fmt::format("{}", fmt::join(options.kernels, " ")));
+        if (!specs)
+            return failed(specs.error());
+        if (specs->size() != 1)
+            return failed(reports::exit_usage, "each kernel has selftests of its own: judge one kernel a run "
+                                               "with suite kselftest");
+        const auto kernel = store->fetch(specs->front());
+        if (!kernel)
+            return failed(kernel.error());
+        release = kernel->release;
+    }
+    const auto scripts = get_kselftests(release, &terminal);
+    return scripts ? carry_kselftests(*scripts, options) : std::unexpected(scripts.error());
+}
+
+Expected<int> judge(RunOptions& options, reports::Terminal& terminal, Clock::time_point asked)
+{
+    if (options.kernels.empty())
+        options.kernels = {"latest"};
+    if (wants_kselftests(options.plan))
+        if (auto prepared = prepare_kselftests(options, terminal); !prepared)
+            return std::unexpected(prepared.error());
+    const auto plan = plan_cases(options.plan);
+    if (!plan)
+        return failed(reports::exit_usage, plan.error());
+    return judge_kernels(options, *plan, terminal, asked);
+}
+
 int run_command(RunOptions options)
 {
     const auto asked = Clock::now();
@@ -88,11 +134,7 @@ int run_command(RunOptions options)
     } else if (options.resuming) {
         code = resume(options, terminal, asked);
     } else {
-        if (options.kernels.empty())
-            options.kernels = {"latest"};
-        const auto plan = plan_cases(options.plan);
-        code =
-            plan ? judge_kernels(options, *plan, terminal, asked) : failed(reports::exit_usage, plan.error());
+        code = judge(options, terminal, asked);
     }
     return conclude("run", code);
 }
@@ -106,7 +148,9 @@ void add_run_command(CLI::App& app, int& exit_code)
     add_kernel_options(*run, *o);
     run->add_option("--case", o->plan.cases, "only ids that match this glob; may be given several times")
         ->take_all();
-    run->add_option("--suite", o->plan.suites, "only this suite; may be given several times")->take_all();
+    run->add_option("--suite", o->plan.suites,
+                    "only this suite; may be given several times; kselftest: the kernel's own selftests")
+        ->take_all();
     run->add_option("--shard", o->plan.shard, "i/n: the i-th of n equal parts of the plan");
     run->add_option("--driver", o->driver, "a ublk_drv.ko that takes the place of the kernel's own");
     run->add_option("--isolation", o->isolation,
