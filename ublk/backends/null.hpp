@@ -27,11 +27,11 @@ class Null {
     static std::int32_t handle(engine::Io& io) noexcept
     {
         using enum uapi::IoOp;
+        if (engine::carries_data(io.op)) [[likely]]
+            return static_cast<std::int32_t>(io.length());
         switch (io.op) {
         case flush:
             return 0;
-        case read:
-        case write:
         case discard:
         case write_zeroes:
             return static_cast<std::int32_t>(io.length());

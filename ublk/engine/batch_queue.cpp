@@ -10,17 +10,10 @@ namespace {
 
 constexpr unsigned most_tags_a_time = 128; // that the driver puts into one buffer
 constexpr int buffer_group = 0;
-constexpr unsigned fetch_slot = 0, prepare_slot = 1, first_commit_slot = 2; // of the ring, beyond the tags'
 
 } // namespace
 
-BatchQueue::Elements::Elements(std::uint16_t depth)
-    : bytes(std::make_unique<std::byte[]>(depth * largest_element)), end(bytes.get())
-{
-}
-
-BatchQueue::BatchQueue(QueueBase base)
-    : QueueBase(std::move(base)), preparing_(options_.depth), committing_(options_.depth)
+BatchQueue::BatchQueue(QueueBase base) : QueueBase(std::move(base))
 {
     if (options_.data_path == DataPath::copy)
         flags_ |= uapi::BatchFlag::has_buf_addr;
@@ -29,12 +22,23 @@ BatchQueue::BatchQueue(QueueBase base)
     if (options_.zoned)
         flags_ |= uapi::BatchFlag::has_zone_lba;
     element_bytes_ = uapi::batch_elem_bytes(flags_);
-    commits_.reserve(most_commits);
-    for (unsigned i = 0; i < most_commits; ++i)
-        commits_.push_back({.elements = Elements(options_.depth)});
-    addresses_.reserve(options_.depth);
+    elements_.reserve(options_.depth);
     for (std::uint16_t tag = 0; tag < options_.depth; ++tag)
-        addresses_.push_back(command_address(tag));
+        elements_.push_back({.element = {.tag = tag, .buf_index = tag}, .address = command_address(tag)});
+    const std::size_t bytes = options_.depth * largest_element;
+    element_store_ = std::make_unique<std::byte[]>(bytes * (most_commits + 2));
+    std::byte* next = element_store_.get();
+    const auto elements = [&] {
+        std::byte* begin = std::exchange(next, next + bytes);
+        return Elements{begin, begin};
+    };
+    preparing_ = elements();
+    committing_ = elements();
+    commits_.reserve(most_commits);
+    for (std::uint16_t number = 0; number < most_commits; ++number) {
+        commits_.push_back({.elements = elements()});
+        prepare(first_commit_slot + number, uapi::IoNr::commit_io_cmds, {}, user_data(kind_commit, number));
+    }
 }
 
 Result<BatchQueue> BatchQueue::open(const KernelQueueOptions& options)
@@ -71,22 +75,14 @@ Result<void> BatchQueue::provide_buffers()
     return {};
 }
 
-void BatchQueue::provide(std::uint16_t id) noexcept
-{
-    auto* ring = static_cast<io_uring_buf_ring*>(static_cast<void*>(buffer_ring_.data()));
-    io_uring_buf_ring_add(ring, tag_buffers_.data() + std::size_t{id} * tag_buffer_bytes_, tag_buffer_bytes_,
-                          id, buffers_ - 1, 0);
-    io_uring_buf_ring_advance(ring, 1);
-}
-
-void BatchQueue::send(unsigned slot, uapi::IoNr nr, std::span<const std::byte> elements,
-                      std::uint64_t data) noexcept
+void BatchQueue::prepare(unsigned slot, uapi::IoNr nr, std::span<const std::byte> elements,
+                         std::uint64_t data) noexcept
 {
     const uapi::BatchIo command{.q_id = options_.queue,
                                 .flags = flags_.raw(),
                                 .nr_elem = static_cast<std::uint16_t>(elements.size() / element_bytes_),
                                 .elem_bytes = static_cast<std::uint8_t>(element_bytes_)};
-    wire::prep_batch(send_empty(extra_slot(slot)), 0, uapi::opcode(nr), command,
+    wire::prep_batch(ring_.slot(extra_slot(slot)), 0, uapi::opcode(nr), command,
                      std::bit_cast<std::uintptr_t>(elements.data()), data, true);
 }
 
@@ -108,8 +104,9 @@ int BatchQueue::submit() noexcept
 {
     if (preparing_.empty())
         return ring_.submit();
-    send(prepare_slot, uapi::IoNr::prep_io_cmds, {preparing_.bytes.get(), preparing_.end},
-         user_data(kind_others, 0));
+    prepare(prepare_slot, uapi::IoNr::prep_io_cmds, {preparing_.begin, preparing_.end},
+            user_data(kind_others, 0));
+    ring_.send_slot(extra_slot(prepare_slot));
     std::int32_t answer = -EIO;
     bool answered = false;
     while (!answered) {
@@ -136,46 +133,25 @@ int BatchQueue::submit() noexcept
     return ring_.submit();
 }
 
-void BatchQueue::send_commit(std::uint16_t number) noexcept
+std::optional<BatchQueue::Refusal> BatchQueue::partly_committed(std::uint16_t number,
+                                                                std::int32_t res) noexcept
 {
     Commit& commit = commits_[number];
-    commit.in_flight = true;
-    ++in_flight_;
-    send(first_commit_slot + number, uapi::IoNr::commit_io_cmds, {commit.first, commit.elements.end},
-         user_data(kind_commit, number));
-}
-
-// With all commands in flight the results stay here until one is back: their completions end the wait.
-void BatchQueue::flush() noexcept
-{
-    if (!committing_.empty()) {
-        for (std::uint16_t number = 0; number < most_commits; ++number) {
-            Commit& commit = commits_[number];
-            if (commit.in_flight)
-                continue;
-            std::swap(commit.elements, committing_);
-            commit.first = commit.elements.bytes.get();
-            committing_.clear();
-            send_commit(number);
-            break;
-        }
+    const unsigned taken = res > 0 ? static_cast<unsigned>(res) / element_bytes_ : 0U;
+    commit.first +=
+        std::min<std::ptrdiff_t>(std::ptrdiff_t{taken} * element_bytes_, commit.elements.end - commit.first);
+    std::optional<Refusal> refusal;
+    if (res <= 0 && commit.first < commit.elements.end) {
+        std::uint16_t tag = 0;
+        std::memcpy(&tag, commit.first, sizeof(tag));
+        commit.first += element_bytes_;
+        refusal = {tag, res < 0 ? res : -EPROTO};
     }
-    if (!fetching_ && !ended_)
-        send_fetch();
-}
-
-// A commit completes in the enter that sends it. Waiting for one completion more saves the enter that would
-// come back with nothing else; should the driver keep a commit for itself, the limit ends the wait.
-int BatchQueue::wait() noexcept
-{
-    flush();
-    if (in_flight_ == 0 || ended_)
-        return ring_.submit_and_wait(1);
-    __kernel_timespec limit{};
-    limit.tv_sec = 1;
-    io_uring_cqe* cqe = nullptr;
-    const int res = io_uring_submit_and_wait_timeout(&ring_.raw(), &cqe, in_flight_ + 1, &limit, nullptr);
-    return res == -ETIME ? 0 : res;
+    if (commit.first < commit.elements.end)
+        send_commit(number);
+    else
+        commit.elements.clear();
+    return refusal;
 }
 
 int BatchQueue::look() noexcept

@@ -6,8 +6,12 @@
 #include "ublk/engine/queue_base.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace ublk::engine {
@@ -31,25 +35,40 @@ class BatchQueue : public QueueBase {
     std::byte* told(std::uint16_t tag) noexcept { return buffer(tag).data(); }
     // Hands over the tags that are to be fetched, and waits for the answer; 0 or -errno.
     int submit() noexcept;
-    int wait() noexcept;
+    // A commit completes in the enter that sends it. Waiting for one completion more saves the enter that
+    // would come back with nothing else; should the driver keep a commit for itself, the limit ends the wait.
+    int wait() noexcept
+    {
+        flush();
+        if (in_flight_ == 0 || ended_) [[unlikely]]
+            return ring_.submit_and_wait(1);
+        static constexpr __kernel_timespec limit{.tv_sec = 1, .tv_nsec = 0};
+        const int res = ring_.submit_and_wait(in_flight_ + 1, limit);
+        return res == -ETIME ? 0 : res;
+    }
     int look() noexcept;
 
     template <typename F>
     unsigned drain(F&& on_completion) noexcept
     {
-        unsigned commands = 0;
+        unsigned told = 0;
         ring_.for_each([&](const io_uring_cqe& cqe) {
             const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift) & 0xffffU;
             if (kind == kind_fetch) [[likely]]
-                commands += fetched(cqe, on_completion);
-            else if (kind == kind_commit)
-                committed(static_cast<std::uint16_t>(cqe.user_data), cqe.res, on_completion);
-            else if (kind == static_cast<std::uint32_t>(Done::op))
+                told += fetched(cqe, on_completion);
+            else if (kind == kind_commit) {
+                if (const auto refusal = committed(static_cast<std::uint16_t>(cqe.user_data), cqe.res))
+                    [[unlikely]] {
+                    on_completion(refusal->tag, refusal->res, Done::command);
+                    ++told;
+                }
+            } else if (kind == static_cast<std::uint32_t>(Done::op)) {
                 on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, Done::op);
-            else
+                ++told;
+            } else
                 leaves_armed_ |= kind == kind_leave;
         });
-        return commands;
+        return told;
     }
     // After the end of fetching, and once it has taken all commits, every tag that the driver holds is over.
     bool all_aborted() const noexcept { return ended_ && in_flight_ == 0 && committing_.empty(); }
@@ -57,20 +76,23 @@ class BatchQueue : public QueueBase {
   private:
     static constexpr std::uint32_t kind_fetch = kind_first_own, kind_commit = kind_first_own + 1;
     static constexpr std::uint16_t most_commits = 8; // COMMIT_IO_CMDS that can be in flight
+    static constexpr unsigned fetch_slot = 0, prepare_slot = 1, first_commit_slot = 2; // of the ring's extra
 
-    // Elements as the driver reads them, in a buffer that stays where it is.
+    // Elements as the driver reads them, in a part of element_bytes_ that stays where it is.
     struct Elements {
-        explicit Elements(std::uint16_t depth);
-        bool empty() const noexcept { return end == bytes.get(); }
-        void clear() noexcept { end = bytes.get(); }
+        bool empty() const noexcept { return end == begin; }
+        void clear() noexcept { end = begin; }
 
-        std::unique_ptr<std::byte[]> bytes;
-        std::byte* end = nullptr;
+        std::byte *begin = nullptr, *end = nullptr;
+    };
+    // What an element says of a tag, all but the result.
+    struct alignas(16) TagElement {
+        uapi::BatchElem element;
+        std::uint64_t address; // of the tag's buffer
     };
     struct Commit {
         Elements elements;
         const std::byte* first = nullptr; // element that the command in flight begins with
-        bool in_flight = false;
     };
     static constexpr std::size_t largest_element = 24;
     explicit BatchQueue(QueueBase base);
@@ -78,15 +100,39 @@ class BatchQueue : public QueueBase {
     // The address is written in any case: where elements have none, the next one is written over it.
     void append(Elements& to, std::uint16_t tag, std::int32_t result) noexcept
     {
-        const uapi::BatchElem element{.tag = tag, .buf_index = tag, .result = result};
-        std::memcpy(to.end, &element, sizeof(element));
-        std::memcpy(to.end + sizeof(element), &addresses_[tag], sizeof(addresses_[tag]));
-        to.end += element_bytes_;
+        std::byte* element = to.end;
+        std::memcpy(element, &elements_[tag], sizeof(elements_[tag]));
+        std::memcpy(element + offsetof(uapi::BatchElem, result), &result, sizeof(result));
+        to.end = element + element_bytes_;
     }
-    void send(unsigned slot, uapi::IoNr nr, std::span<const std::byte> elements, std::uint64_t data) noexcept;
+    void prepare(unsigned slot, uapi::IoNr nr, std::span<const std::byte> elements,
+                 std::uint64_t data) noexcept;
     void send_fetch() noexcept;
-    void send_commit(std::uint16_t number) noexcept;
-    void flush() noexcept;
+    void send_commit(std::uint16_t number) noexcept
+    {
+        Commit& commit = commits_[number];
+        free_commits_ &= ~(1U << number);
+        ++in_flight_;
+        const auto elements = static_cast<unsigned>(commit.elements.end - commit.first) / element_bytes_;
+        const unsigned slot = extra_slot(first_commit_slot + number);
+        wire::change_batch(ring_.slot(slot), std::bit_cast<std::uintptr_t>(commit.first),
+                           static_cast<std::uint16_t>(elements));
+        ring_.send_slot(slot);
+    }
+    // With all commands in flight the results stay here until one is back: their completions end the wait.
+    void flush() noexcept
+    {
+        if (!committing_.empty() && free_commits_ != 0) [[likely]] {
+            const auto number = static_cast<std::uint16_t>(std::countr_zero(free_commits_));
+            Commit& commit = commits_[number];
+            std::swap(commit.elements, committing_);
+            commit.first = commit.elements.begin;
+            committing_.clear();
+            send_commit(number);
+        }
+        if (!fetching_ && !ended_) [[unlikely]]
+            send_fetch();
+    }
 
     // The numbers that a FETCH brought, in the buffer that it chose; the buffer then is the driver's again.
     template <typename F>
@@ -102,47 +148,53 @@ class BatchQueue : public QueueBase {
             return 0;
         const auto id = static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
         const std::byte* numbers = tag_buffers_.data() + std::size_t{id} * tag_buffer_bytes_;
-        for (std::int32_t at = 0; at + 1 < cqe.res; at += 2) {
+        const unsigned count =
+            cqe.res > 0 ? static_cast<unsigned>(cqe.res) / unsigned{sizeof(std::uint16_t)} : 0U;
+        for (const std::byte* const end = numbers + count * sizeof(std::uint16_t); numbers != end;
+             numbers += sizeof(std::uint16_t)) {
             std::uint16_t tag = 0;
-            std::memcpy(&tag, numbers + at, sizeof(tag));
+            std::memcpy(&tag, numbers, sizeof(tag));
             on_completion(tag, uapi::io_res_ok, Done::command);
         }
         provide(id);
-        return cqe.res > 0 ? static_cast<unsigned>(cqe.res) / sizeof(std::uint16_t) : 0U;
+        return count;
     }
 
     // The driver stops at the first element that it refuses: what comes after it is sent again, and what it
     // refuses at once is its answer to that tag.
-    template <typename F>
-    void committed(std::uint16_t number, std::int32_t res, F& on_completion) noexcept
+    struct Refusal {
+        std::uint16_t tag;
+        std::int32_t res;
+    };
+    std::optional<Refusal> committed(std::uint16_t number, std::int32_t res) noexcept
     {
         Commit& commit = commits_[number];
-        commit.in_flight = false;
+        free_commits_ |= 1U << number;
         --in_flight_;
-        const unsigned taken = res > 0 ? static_cast<unsigned>(res) / element_bytes_ : 0U;
-        commit.first += std::min<std::ptrdiff_t>(std::ptrdiff_t{taken} * element_bytes_,
-                                                 commit.elements.end - commit.first);
-        if (res <= 0 && commit.first < commit.elements.end) {
-            std::uint16_t tag = 0;
-            std::memcpy(&tag, commit.first, sizeof(tag));
-            commit.first += element_bytes_;
-            on_completion(tag, res < 0 ? res : -EPROTO, Done::command);
-        }
-        if (commit.first < commit.elements.end)
-            send_commit(number);
-        else
-            commit.elements.clear();
+        if (res != commit.elements.end - commit.first) [[unlikely]]
+            return partly_committed(number, res);
+        commit.elements.clear();
+        return std::nullopt;
     }
-    void provide(std::uint16_t id) noexcept;
+    std::optional<Refusal> partly_committed(std::uint16_t number, std::int32_t res) noexcept;
+    void provide(std::uint16_t id) noexcept
+    {
+        auto* ring = static_cast<io_uring_buf_ring*>(static_cast<void*>(buffer_ring_.data()));
+        io_uring_buf_ring_add(ring, tag_buffers_.data() + std::size_t{id} * tag_buffer_bytes_,
+                              tag_buffer_bytes_, id, buffers_ - 1, 0);
+        io_uring_buf_ring_advance(ring, 1);
+    }
 
     unsigned element_bytes_ = sizeof(uapi::BatchElem);
     uapi::BatchFlags flags_;
+    std::vector<TagElement> elements_; // by tag
+    std::unique_ptr<std::byte[]> element_store_;
     Elements preparing_, committing_;
     std::vector<Commit> commits_;
-    std::vector<std::uint64_t> addresses_; // of the tags' buffers, as commands give them
-    unsigned in_flight_ = 0;               // commits
-    bool fetching_ = false;                // a FETCH_IO_CMDS is with the driver
-    bool ended_ = false;                   // the driver fetches no more
+    unsigned in_flight_ = 0;                           // commits
+    unsigned free_commits_ = (1U << most_commits) - 1; // a bit each
+    bool fetching_ = false;                            // a FETCH_IO_CMDS is with the driver
+    bool ended_ = false;                               // the driver fetches no more
     Pages buffer_ring_, tag_buffers_;
     unsigned tag_buffer_bytes_ = 0;
     std::uint16_t buffers_ = 0; // a power of two

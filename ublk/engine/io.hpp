@@ -189,24 +189,37 @@ constexpr bool is_inside(const Io& io, std::uint64_t size)
     return io.start_sector <= sectors && io.nr_sectors <= sectors - io.start_sector;
 }
 
+// Whether a backend's answer is all that a request with payload asked for.
+constexpr bool is_whole(const Io& io, std::int32_t answer)
+{
+    // In 32 bits, and the same expression as in a backend that does just that: then this is one comparison.
+    constexpr std::uint32_t most_sectors = INT32_MAX >> uapi::sector_shift;
+    return carries_data(io.op) && io.nr_sectors - 1 < most_sectors &&
+           answer == static_cast<std::int32_t>(io.length());
+}
+
 // What is committed for a backend's answer. The driver of Linux 7.3 takes a short write for a complete one,
 // and loses the tail of a read that ends inside a sector: neither may reach it. A short read comes back for
 // its rest only where the driver itself copies (`short_reads`); elsewhere 7.3 takes it for complete, too.
-constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool short_reads = true)
+// `length`: of the request's payload.
+constexpr std::int32_t commit_result(uapi::IoOp op, std::uint64_t length, std::int32_t answer,
+                                     bool short_reads)
 {
-    if (carries_data(io.op) && answer > 0 && static_cast<std::uint64_t>(answer) == io.length()) [[likely]]
-        return answer;
     constexpr std::int32_t lowest_errno = -4095;
     if (answer < 0)
         return answer >= lowest_errno ? answer : -EIO;
-    if (!carries_data(io.op) && io.data.empty())
+    if (!carries_data(op) && length == 0)
         return 0;
-    const auto done = static_cast<std::size_t>(answer);
-    if (done == 0 || done > io.length())
+    const auto done = static_cast<std::uint64_t>(answer);
+    if (done == 0 || done > length)
         return -EIO;
-    if (done == io.length()) // of zones
+    if (done == length)
         return answer;
-    return io.op == uapi::IoOp::read && short_reads && done % uapi::sector_size == 0 ? answer : -EIO;
+    return op == uapi::IoOp::read && short_reads && done % uapi::sector_size == 0 ? answer : -EIO;
+}
+constexpr std::int32_t commit_result(const Io& io, std::int32_t answer, bool short_reads = true)
+{
+    return is_whole(io, answer) ? answer : commit_result(io.op, io.length(), answer, short_reads);
 }
 
 } // namespace ublk::engine

@@ -46,9 +46,7 @@ class KernelQueue : public QueueBase {
             if (cqe.user_data >= options_.depth) [[unlikely]] { // no command of a tag
                 const auto kind = static_cast<std::uint32_t>(cqe.user_data >> kind_shift);
                 leaves_armed_ |= kind == kind_leave;
-                if (kind >= kind_others)
-                    return;
-                what = static_cast<Done>(kind);
+                what = kind < kind_others ? static_cast<Done>(kind) : Done::nothing;
             }
             on_completion(static_cast<std::uint16_t>(cqe.user_data), cqe.res, what);
         });

@@ -35,7 +35,7 @@ class Counting : public Unobserved {
             return count_rare(io.op, io.nr_sectors, !io.data.empty(), result);
         observe::QueueMetrics& counted = *metrics_;
         observe::bump(counted.requests[op], 1);
-        observe::bump(counted.bytes[op], static_cast<std::uint64_t>(result));
+        observe::bump(counted.bytes[op], static_cast<std::uint32_t>(result));
     }
 
   protected:
@@ -43,8 +43,8 @@ class Counting : public Unobserved {
 
   private:
     // Not given the request itself, which then need not be in memory.
-    [[gnu::noinline]] void count_rare(uapi::IoOp op, std::uint32_t sectors, bool has_data,
-                                      std::int32_t result) noexcept
+    [[gnu::cold, gnu::noinline]] void count_rare(uapi::IoOp op, std::uint32_t sectors, bool has_data,
+                                                 std::int32_t result) noexcept
     {
         static_assert(observe::op_slot(uapi::IoOp::write) == 1);
         const std::size_t slot = observe::op_slot(op);

@@ -17,8 +17,9 @@
 
 namespace ublk::engine {
 
-// What a completion of a queue's ring is for: a ublk command of the tag, or the tag's RingOp.
-enum class Done : std::uint8_t { command, op };
+// What a completion of a queue's ring is for: a ublk command of the tag, the tag's RingOp, or nothing that
+// the runner knows of.
+enum class Done : std::uint8_t { command, op, nothing };
 
 struct TagRange {
     std::uint16_t first = 0, count = 0;
@@ -26,8 +27,8 @@ struct TagRange {
 
 // One queue of a ublk device, or some of its tags. fetch() and commit() prepare a command, submit() sends
 // what is prepared, wait() sends it and returns when at least one completion is there, look() sends it and
-// does not wait. drain(f) calls f(tag, result, Done) for each completion that is there, and returns how many
-// there were. submit(), wait() and look() return 0 or more, or -errno. leaves_armed(): the tags that are
+// does not wait. drain(f) calls f(tag, result, Done) for each completion that is there, and returns how often
+// it did. submit(), wait() and look() return 0 or more, or -errno. leaves_armed(): the tags that are
 // armed may be left to the driver, because the device is being given to another server, or was not taken over
 // after all.
 //
@@ -199,6 +200,10 @@ class QueueRunner {
     void take_completions() noexcept
     {
         const unsigned taken = driver_.drain([this](std::uint16_t tag, std::int32_t res, Done what) noexcept {
+            if (what != Done::command) [[unlikely]]
+                --end_.requests; // see below
+            if (what == Done::nothing) [[unlikely]]
+                return;
             if constexpr (AsyncBackend<B>) {
                 if (what == Done::op)
                     return op_done(tag, res);
@@ -212,6 +217,7 @@ class QueueRunner {
                 abort_armed();
         }
         observer_.drained(taken);
+        end_.requests += taken; // each of which is a request, but for those that have taken themselves off
         if (!observer_.sound()) [[unlikely]] {
             fail(EPROTO, std::nullopt);
             end_.stuck = true;
@@ -237,8 +243,9 @@ class QueueRunner {
             return stray(number, res);
         Tag& tag = tags_[number];
         if (res == uapi::io_res_ok) [[likely]]
-            serve<payload>(number, tag);
-        else if (res == uapi::io_res_need_get_data)
+            return serve<payload>(number, tag);
+        --end_.requests;
+        if (res == uapi::io_res_need_get_data)
             ask_for_data(number, tag);
         else if (res == uapi::io_res_abort)
             aborted(tag);
@@ -259,6 +266,7 @@ class QueueRunner {
         UBLK_ASSERT(number < tags_.size(), "tag {} of {}", number, tags_.size());
         UBLK_ASSERT(number >= tags_.size(), "completion {} for tag {}, which is {}", res, number,
                     to_string(tags_[number].state));
+        --end_.requests;
         fail(EPROTO, number);
     }
 
@@ -286,8 +294,9 @@ class QueueRunner {
     template <Payload payload>
     void serve(std::uint16_t number, Tag& tag) noexcept
     {
-        move<TagState::armed, TagEvent::request>(tag);
-        ++end_.requests;
+        // Answered before anybody looks at the tag again, it need not be seen to be ours in between.
+        if constexpr (AsyncBackend<B> || UBLK_ASSERTIONS != 0)
+            move<TagState::armed, TagEvent::request>(tag);
         const uapi::IoDesc desc = driver_.descriptor(number);
         Io io = request(number, desc);
         if constexpr (shares) {
@@ -311,8 +320,18 @@ class QueueRunner {
                 ios_[number] = io;
             go_on(number, tag, io, answer, op, copying);
         } else {
-            finish(io, tag, backend_.handle(io), copying);
+            const std::int32_t done = backend_.handle(io);
+            if constexpr (payload == Payload::ignored)
+                if (!is_whole(io, done)) [[unlikely]]
+                    return finish_rare(number, done);
+            finish(io, tag, done, copying);
         }
+    }
+
+    // Reads the descriptor again, so that the loop need not keep what it has no use for itself.
+    [[gnu::cold, gnu::noinline]] void finish_rare(std::uint16_t number, std::int32_t done) noexcept
+    {
+        finish(request(number, driver_.descriptor(number)), tags_[number], done, false);
     }
 
     // Where the payload is to be, or, of a write that was asked for, is.
@@ -408,10 +427,19 @@ class QueueRunner {
         go_on(number, tag, ios_[number], backend_.resume(ios_[number], res, op), op, copies());
     }
 
+    // Not given the request itself, which then need not be in memory.
+    [[gnu::cold, gnu::noinline]] static std::int32_t
+    other_result(uapi::IoOp op, std::uint64_t length, std::int32_t done, bool short_reads) noexcept
+    {
+        return commit_result(op, length, done, short_reads);
+    }
+
     // Commits the backend's answer, once a read's payload is with the driver.
     void finish(const Io& io, Tag& tag, std::int32_t done, bool copying) noexcept
     {
-        std::int32_t result = commit_result(io, done, short_reads(io));
+        std::int32_t result = done;
+        if (!is_whole(io, done)) [[unlikely]]
+            result = other_result(io.op, io.length(), done, short_reads(io));
         if constexpr (zoned)
             if (io.op == uapi::IoOp::zone_append)
                 appended_[io.tag] = io.start_sector;
@@ -440,16 +468,16 @@ class QueueRunner {
 
     void commit(std::uint16_t number, Tag& tag, std::int32_t result) noexcept
     {
-        move<TagState::owned, TagEvent::commit>(tag);
-        tag.sent = TagEvent::commit;
-        tag.refusals = 0;
-        tag.result = result;
         observer_.sent(number, TagEvent::commit, result);
         if constexpr (zoned) {
             driver_.commit_append(number, result, appended_[number]);
         } else {
             driver_.commit(number, result);
         }
+        move<TagState::owned, TagEvent::commit>(tag);
+        tag.sent = TagEvent::commit;
+        tag.refusals = 0;
+        tag.result = result;
     }
 
     // A write that the driver could not copy comes again, perhaps to another tag: then into the buffer.

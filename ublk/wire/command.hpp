@@ -69,6 +69,13 @@ inline std::uint64_t io_address(const io_uring_sqe& sqe)
 }
 void prep_batch(io_uring_sqe& sqe, int fd, std::uint32_t op, const uapi::BatchIo& cmd, std::uint64_t addr,
                 std::uint64_t user_data, bool fixed = false);
+// Makes an entry that prep_batch has filled one of other elements.
+inline void change_batch(io_uring_sqe& sqe, std::uint64_t addr, std::uint16_t elements)
+{
+    sqe.addr = addr;
+    std::memcpy(reinterpret_cast<std::byte*>(&sqe) + detail::cmd_offset + offsetof(uapi::BatchIo, nr_elem),
+                &elements, sizeof(elements));
+}
 
 // Sends one control command on an otherwise idle ring and waits for its answer without limit.
 // Returns the CQE's result, or -errno if the ring refused it.

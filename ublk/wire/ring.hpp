@@ -1,6 +1,7 @@
 // An io_uring that checks and repairs nothing: what is prepared is what the kernel sees.
 #pragma once
 
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -85,12 +86,20 @@ class Ring {
     int submit_and_wait(unsigned completions) noexcept
     {
         io_uring& ring = *ring_;
-        io_uring_sq& sq = ring.sq;
-        sq.sqe_head = sq.sqe_tail;
-        io_uring_smp_store_release(sq.ktail, sq.sqe_tail);
-        return io_uring_enter(static_cast<unsigned>(ring.enter_ring_fd),
-                              sq.sqe_tail - io_uring_smp_load_acquire(sq.khead), completions, enter_flags_,
+        const unsigned unsent = publish(ring);
+        return io_uring_enter(static_cast<unsigned>(ring.enter_ring_fd), unsent, completions, enter_flags_,
                               nullptr);
+    }
+    // For no longer than `limit`: -ETIME if that was it, and nothing was there to be sent.
+    int submit_and_wait(unsigned completions, const __kernel_timespec& limit) noexcept
+    {
+        io_uring_getevents_arg argument{};
+        argument.ts = std::bit_cast<std::uintptr_t>(&limit);
+        io_uring& ring = *ring_;
+        const unsigned unsent = publish(ring);
+        return io_uring_enter2(static_cast<unsigned>(ring.enter_ring_fd), unsent, completions,
+                               enter_flags_ | IORING_ENTER_EXT_ARG,
+                               static_cast<sigset_t*>(static_cast<void*>(&argument)), sizeof(argument));
     }
     // Takes one completion, entering the kernel with GETEVENTS if none is there. nullopt: none in time.
     std::optional<Completion> wait(std::chrono::milliseconds timeout);
@@ -129,6 +138,14 @@ class Ring {
     };
     explicit Ring(std::unique_ptr<io_uring, Closer> ring) : ring_(std::move(ring)) {}
     std::optional<Completion> take();
+    // Lets the kernel see the entries that are prepared; how many it has not taken.
+    static unsigned publish(io_uring& ring) noexcept
+    {
+        io_uring_sq& sq = ring.sq;
+        sq.sqe_head = sq.sqe_tail;
+        io_uring_smp_store_release(sq.ktail, sq.sqe_tail);
+        return sq.sqe_tail - io_uring_smp_load_acquire(sq.khead);
+    }
 
     std::unique_ptr<io_uring, Closer> ring_;
     unsigned enter_flags_ = IORING_ENTER_GETEVENTS;
