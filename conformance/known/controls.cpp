@@ -1,12 +1,11 @@
 #include "conformance/known/controls.hpp"
 
+#include "conformance/known/compiled_in.hpp"
 #include "conformance/known/known.hpp"
 #include "controls_json.hpp"
 #include "reports/text.hpp"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -79,14 +78,7 @@ std::expected<std::vector<Control>, std::string> parse_controls(std::string_view
 
 const std::vector<Control>& controls()
 {
-    static const auto list = [] {
-        auto parsed = parse_controls(controls_json_text);
-        if (!parsed) { // a test parses it; a program built around it cannot go on
-            std::fprintf(stderr, "ublkcheck: %s\n", parsed.error().c_str());
-            std::abort();
-        }
-        return std::move(*parsed);
-    }();
+    static const auto list = must_be_read(parse_controls(controls_json_text));
     return list;
 }
 

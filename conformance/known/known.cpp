@@ -1,13 +1,12 @@
 #include "conformance/known/known.hpp"
 
+#include "conformance/known/compiled_in.hpp"
 #include "known_json.hpp"
 #include "reports/text.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdio>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -128,14 +127,7 @@ std::expected<std::vector<KnownDefect>, std::string> parse_known(std::string_vie
 
 const std::vector<KnownDefect>& known_defects()
 {
-    static const auto list = [] {
-        auto parsed = parse_known(known_json_text);
-        if (!parsed) { // a test parses it; a program built around it cannot go on
-            std::fprintf(stderr, "ublkcheck: %s\n", parsed.error().c_str());
-            std::abort();
-        }
-        return std::move(*parsed);
-    }();
+    static const auto list = must_be_read(parse_known(known_json_text));
     return list;
 }
 

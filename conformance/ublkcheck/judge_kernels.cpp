@@ -130,6 +130,26 @@ vm::Progress show_progress(reports::Terminal& terminal)
     return {.note = [&terminal](std::string_view line) { terminal.status("kernel", line); }};
 }
 
+Expected<vm::Kernel> fetch_kernel(const RunOptions& options, reports::Terminal& terminal,
+                                  std::string_view why_one)
+{
+    auto store = vm::KernelStore::open(options.packages, show_progress(terminal));
+    if (!store)
+        return failed(store.error());
+    const auto specs = store->resolve(fmt::format("{}", fmt::join(options.kernels, " ")));
+    if (!specs)
+        return failed(specs.error());
+    if (specs->size() != 1)
+        return failed(reports::exit_usage,
+                      fmt::format("--kernel names {} kernels; {}", specs->size(), why_one));
+    auto kernel = store->fetch(specs->front());
+    if (interrupted)
+        return failed(reports::exit_no_run, "interrupted while the kernel was made ready; run again");
+    if (!kernel)
+        return failed(kernel.error());
+    return *std::move(kernel);
+}
+
 Expected<void> check_json(const std::string& file)
 {
     if (file.empty())

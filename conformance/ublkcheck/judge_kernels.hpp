@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI {
@@ -30,6 +31,10 @@ std::string command_line();
 void catch_signals();
 
 vm::Progress show_progress(reports::Terminal& terminal);
+
+// The one kernel that options.kernels name. `why_one` ends the sentence that refuses several.
+Expected<vm::Kernel> fetch_kernel(const RunOptions& options, reports::Terminal& terminal,
+                                  std::string_view why_one);
 
 // A file for --json that cannot be written is told before the run, which takes minutes.
 Expected<void> check_json(const std::string& file);

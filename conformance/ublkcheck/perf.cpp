@@ -51,26 +51,6 @@ Expected<GuestExtras> extras_of(const PerfPass& pass, std::vector<TemporaryFile>
                        .modules = modules_of(pass.plan)};
 }
 
-Expected<vm::Kernel> fetch_kernel(const RunOptions& options, reports::Terminal& terminal)
-{
-    auto store = vm::KernelStore::open(options.packages, show_progress(terminal));
-    if (!store)
-        return failed(store.error());
-    const auto specs = store->resolve(fmt::format("{}", fmt::join(options.kernels, " ")));
-    if (!specs)
-        return failed(specs.error());
-    if (specs->size() != 1)
-        return failed(reports::exit_usage,
-                      fmt::format("--kernel names {} kernels; measure on one", specs->size()));
-    auto kernel = store->fetch(specs->front());
-    if (interrupted)
-        return failed(reports::exit_no_run, "interrupted while the kernel was made ready; run again");
-    if (!kernel)
-        return failed(kernel.error());
-    terminal.status("kernel", fmt::format("{}, {}", kernel->release, kernel->source));
-    return *std::move(kernel);
-}
-
 // A case's own limit, of five minutes, is for the usual plan.
 double time_scale(const RunOptions& options, const perf::Plan& plan)
 {
@@ -126,9 +106,10 @@ Expected<reports::RunResult> measure(const PerfOptions& options, std::vector<Per
                       "instructions with --exact");
     if (run_options.kernels.empty())
         run_options.kernels = {"latest"};
-    const auto kernel = fetch_kernel(run_options, terminal);
+    const auto kernel = fetch_kernel(run_options, terminal, "measure on one");
     if (!kernel)
         return std::unexpected(kernel.error());
+    terminal.status("kernel", fmt::format("{}, {}", kernel->release, kernel->source));
     std::vector<TemporaryFile> files;
     std::vector<GuestExtras> extras;
     for (const auto& pass : passes) {

@@ -90,23 +90,11 @@ Expected<int> resume(const RunOptions& now, reports::Terminal& terminal, Clock::
 // The scripts of the kernel that is to be judged, which must be known for that.
 Expected<void> prepare_kselftests(RunOptions& options, reports::Terminal& terminal)
 {
-    std::string release;
-    {
-        auto store = vm::KernelStore::open(options.packages, show_progress(terminal));
-        if (!store)
-            return failed(store.error());
-        const auto specs = store->resolve(fmt::format("{}", fmt::join(options.kernels, " ")));
-        if (!specs)
-            return failed(specs.error());
-        if (specs->size() != 1)
-            return failed(reports::exit_usage, "each kernel has selftests of its own: judge one kernel a run "
-                                               "with suite kselftest");
-        const auto kernel = store->fetch(specs->front());
-        if (!kernel)
-            return failed(kernel.error());
-        release = kernel->release;
-    }
-    const auto scripts = get_kselftests(release, &terminal);
+    const auto kernel = fetch_kernel(options, terminal,
+                                     "each has selftests of its own: judge one a run with suite kselftest");
+    if (!kernel)
+        return std::unexpected(kernel.error());
+    const auto scripts = get_kselftests(kernel->release, &terminal);
     return scripts ? carry_kselftests(*scripts, options) : std::unexpected(scripts.error());
 }
 
