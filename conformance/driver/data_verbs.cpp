@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 namespace conformance {
 
@@ -93,6 +94,21 @@ App write_data(const Device& device, Bytes data, std::uint64_t sector, std::opti
         std::memcpy(buffer.get(), data.data(), data.size());
         return sys(::pwrite(fd, buffer.get(), data.size(), static_cast<off_t>(sector * uapi::sector_size)));
     });
+}
+
+long write_block(int fd, int flags)
+{
+    alignas(4096) static std::byte block[4096];
+    const iovec part{block, sizeof(block)};
+    return sys(::pwritev2(fd, &part, 1, 0, flags));
+}
+
+std::vector<Server::Request> requests_of(Live& live, const std::function<long(int)>& call, Where where)
+{
+    live.server.seen.clear();
+    auto app = app_with(live.device, O_RDWR | O_DIRECT, call);
+    expect_not_negative(live.server.serve_until(app, where), "the application's call", where);
+    return live.server.seen;
 }
 
 Live::Held hold(Server& server, App app, Where where)

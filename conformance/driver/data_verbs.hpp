@@ -25,6 +25,11 @@ bool all_are(std::span<const std::byte> data, std::byte value);
 
 // A direct write, by a thread that keeps to `cpu` if one is given.
 App write_data(const Device& device, Bytes data, std::uint64_t sector = 0, std::optional<unsigned> cpu = {});
+// A direct write of the first 4096 bytes, with RWF_* flags.
+long write_block(int fd, int flags = 0);
+// Has `call` made on the disk, with O_DIRECT, and serves it; what reached the server meanwhile.
+std::vector<Server::Request> requests_of(Live& live, const std::function<long(int)>& call,
+                                         Where where = Where::current());
 // Waits for the request that `app` makes.
 Live::Held hold(Server& server, App app, Where where = Where::current());
 

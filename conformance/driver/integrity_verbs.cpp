@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <fstream>
 
 namespace conformance {
 
@@ -47,9 +46,7 @@ std::optional<std::int32_t> MetadataLive::serve(const Server::Request& request)
 
 void MetadataLive::set_switch(const char* name, bool on, Where where) const
 {
-    const auto attribute = std::string("integrity/") + name;
-    std::ofstream(fmt::format("/sys/block/ublkb{}/{}", device.id(), attribute)) << (on ? "1" : "0");
-    expect_eq(std::string(on ? "1" : "0"), device.sysfs(attribute), name, where);
+    set_sysfs(device, std::string("integrity/") + name, on ? "1" : "0", where);
 }
 
 bool has_metadata(const Server::Request& request)

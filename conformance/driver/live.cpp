@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fstream>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <utility>
@@ -119,6 +120,12 @@ long Worker::io(int fd, IoNr nr, const IoCmd& cmd, Millis limit)
         }
         return -ETIME;
     });
+}
+
+void set_sysfs(const Device& device, const std::string& name, const std::string& value, Where where)
+{
+    std::ofstream(fmt::format("/sys/block/ublkb{}/{}", device.id(), name)) << value;
+    expect_eq(value, device.sysfs(name), name, where);
 }
 
 Params discard_params(ublk::uapi::Attrs attrs)

@@ -38,6 +38,9 @@ struct Live {
 
 // Number in /sys/block/ublkbN/<name>; one that is not there or is no number fails the case.
 std::uint64_t sysfs_number(const Device& device, const std::string& name, Where where = Where::current());
+// Writes it, and sees that it is what was written.
+void set_sysfs(const Device& device, const std::string& name, const std::string& value,
+               Where where = Where::current());
 
 // basic_params() of a disk that takes discards and zeroing.
 Params discard_params(ublk::uapi::Attrs attrs = {});

@@ -96,9 +96,7 @@ long read_without_ring(const Device& device, Where where)
 
 void set_io_timeout(const Device& device, Millis limit, Where where)
 {
-    const auto text = std::to_string(limit.count());
-    std::ofstream(fmt::format("/sys/block/ublkb{}/queue/io_timeout", device.id())) << text;
-    expect_eq(text, device.sysfs("queue/io_timeout"), "io_timeout in milliseconds", where);
+    set_sysfs(device, "queue/io_timeout", std::to_string(limit.count()), where);
 }
 
 long result_soon(const App& app, std::string_view what, Where where)

@@ -135,8 +135,7 @@ CASE("UBLK-UNPRIV-010", contract,
     user.attend();
     Driver driver;
     const Device device = unprivileged_device(driver);
-    std::ofstream(fmt::format("/sys/block/ublkb{}/queue/io_timeout", device.id())) << "1000";
-    expect_eq("1000", device.sysfs("queue/io_timeout"), "io_timeout in milliseconds");
+    set_sysfs(device, "queue/io_timeout", "1000");
     auto app = App::read(device, 0, 4096);
     expect_eq(128 + SIGKILL, user.join(), "exit of the server");
     expect_true(requests.value() > 0, "the server had the request");
