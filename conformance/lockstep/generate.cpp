@@ -25,6 +25,17 @@ const T& any_of(const std::vector<T>& choices, const Chance& chance)
     return choices[chance(static_cast<std::uint32_t>(choices.size()))];
 }
 
+// What the device takes, or one time in six anything.
+Blocks some_blocks(Features device, const KernelTraits& kernel, const Chance& chance)
+{
+    if (!one_in(chance, 6))
+        return device.has(Feature::zoned)                            ? Blocks::zoned
+               : device.has(Feature::integrity) && one_in(chance, 2) ? Blocks::integrity
+                                                                     : Blocks::basic;
+    const bool zones = kernel.features.has(Feature::zoned);
+    return static_cast<Blocks>(chance(blocks_count - (zones ? 0 : 2)));
+}
+
 Features some_flags(const KernelTraits& kernel, const Chance& chance)
 {
     using enum Feature;
@@ -49,7 +60,9 @@ Features some_flags(const KernelTraits& kernel, const Chance& chance)
         auto_buf_reg | support_zero_copy | need_get_data,
         zoned,
         zoned | auto_buf_reg,
+        zoned | user_copy,
         integrity,
+        integrity | user_copy,
     };
     auto flags = any_of(flavours, chance);
     if (flags.has(zoned) && !kernel.features.has(zoned))
@@ -136,7 +149,8 @@ void add_payload(std::vector<Command>& ways, const Device& device, const Chance&
 }
 
 // What brings the device further: it is started, served, recovered.
-std::vector<Command> ways_on(const State& state, const Device& device, const Chance& chance)
+std::vector<Command> ways_on(const State& state, const Device& device, const KernelTraits& kernel,
+                             const Chance& chance)
 {
     std::vector<Command> ways;
     const Command here{.dev = device.id};
@@ -154,6 +168,7 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Cha
     if (!device.has_params && device.state == DevState::dead) {
         add(Verb::set_params);
         ways.back().value = usual_sectors * (1 + chance(2));
+        ways.back().blocks = some_blocks(device.flags, kernel, chance);
     }
     if (device.server == 0)
         add(Verb::open);
@@ -230,6 +245,8 @@ Command anything(const State& state, const KernelTraits& kernel, const Chance& c
     command.tag = static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 6 : 3));
     if (verb == Verb::update_size || verb == Verb::set_params)
         command.value = usual_sectors * (1 + chance(2));
+    if (const auto* device = find(state, command.dev); verb == Verb::set_params && device != nullptr)
+        command.blocks = some_blocks(device->flags, kernel, chance);
     if (verb == Verb::register_buffer || verb == Verb::unregister_buffer)
         command.value = chance(fixed_buffers + 1);
     return command;
@@ -260,7 +277,7 @@ Command choose(const State& state, const KernelTraits& kernel, const Chance& cha
         Command command = anything(state, kernel, chance);
         bool in_order = false;
         if (!state.devices.empty() && chance(10) < 7) {
-            const auto ways = ways_on(state, any_of(state.devices, chance), chance);
+            const auto ways = ways_on(state, any_of(state.devices, chance), kernel, chance);
             in_order = !ways.empty();
             if (in_order)
                 command = any_of(ways, chance);

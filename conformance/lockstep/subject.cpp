@@ -1,6 +1,7 @@
 #include "conformance/lockstep/subject.hpp"
 
 #include "conformance/driver/ctrl_verbs.hpp"
+#include "conformance/driver/integrity_verbs.hpp"
 #include "conformance/driver/user_verbs.hpp"
 
 #include <cstring>
@@ -130,6 +131,60 @@ void as_sender(model::Sender sender, const std::function<void()>& body)
     }).join();
 }
 
+void add_block(uapi::Params& params, model::Blocks blocks)
+{
+    using enum model::Blocks;
+    const auto has = [&](uapi::ParamType type) { params.types |= uapi::ParamTypes(type).raw(); };
+    switch (blocks) {
+    case basic:
+        break;
+    case devt:
+        has(uapi::ParamType::devt);
+        break;
+    case no_basic: // with no types at all it would be refused before anything is looked at
+        params.types = 0;
+        [[fallthrough]];
+    case discard:
+    case bad_discard:
+        has(uapi::ParamType::discard);
+        params.discard = {.discard_granularity = blocks == bad_discard ? 0U : 4096U};
+        break;
+    case dma_align:
+    case bad_dma_align:
+        has(uapi::ParamType::dma_align);
+        params.dma.alignment = blocks == dma_align ? 511 : 5;
+        break;
+    case segment:
+    case bad_segment:
+        has(uapi::ParamType::segment);
+        params.seg = {.seg_boundary_mask = 0xffff'ffff,
+                      .max_segment_size = blocks == segment ? 65536U : 2048U};
+        break;
+    case integrity:
+    case bad_integrity:
+        has(uapi::ParamType::integrity);
+        params.integrity = opaque_integrity(8);
+        if (blocks == bad_integrity)
+            params.integrity.csum_type = 3;
+        break;
+    case zoned:
+    case bad_zoned:
+        has(uapi::ParamType::zoned);
+        params.basic.chunk_sectors = 1024;
+        params.zoned.max_zone_append_sectors = blocks == zoned ? 64 : 0;
+        break;
+    }
+}
+
+uapi::Params params_of(const Command& command)
+{
+    auto params = basic_params(command.value);
+    if (command.given == model::Given::wrong)
+        params.basic.logical_bs_shift = 8;
+    add_block(params, command.blocks);
+    return params;
+}
+
 // 0 or -errno.
 long open_disk(const Command& command, Fd& disk)
 {
@@ -247,9 +302,7 @@ void Subject::send_control(const Command& command, Token token, const model::Dev
         buffers.len = sizeof(buffers.info);
     }
     if (command.verb == Verb::set_params || command.verb == Verb::get_params) {
-        buffers.params = basic_params(command.value);
-        if (command.given == Given::wrong)
-            buffers.params.basic.logical_bs_shift = 8;
+        buffers.params = params_of(command);
         buffers.payload = &buffers.params;
         buffers.len = sizeof(buffers.params);
         cmd.data = 0;

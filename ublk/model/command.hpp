@@ -60,6 +60,26 @@ enum class Given : std::uint8_t {
 };
 std::string_view to_string(Given given);
 
+// What comes with SET_PARAMS beside a sound block of basic parameters. Those that begin with bad_ break a
+// rule that every kernel has which knows the block.
+enum class Blocks : std::uint8_t {
+    basic,    // nothing
+    no_basic, // and not even that
+    devt,     // which GET_PARAMS alone may tell
+    discard,
+    bad_discard, // no granularity
+    dma_align,
+    bad_dma_align, // no mask of low bits
+    segment,
+    bad_segment,   // shorter than a page
+    integrity,     // bytes without meaning to the kernel
+    bad_integrity, // an unknown checksum
+    zoned,
+    bad_zoned, // no zone append
+};
+inline constexpr std::size_t blocks_count = static_cast<std::size_t>(Blocks::bad_zoned) + 1;
+std::string_view to_string(Blocks blocks);
+
 // Who sends a command to a device, or opens its disk.
 enum class Sender : std::uint8_t {
     root,     // has CAP_SYS_ADMIN and goes past the permissions of files
@@ -77,6 +97,7 @@ struct Command {
     std::uint8_t task = 0;               // of the server: 0 or 1
     Given given = Given::good;           // pid, parameters or buffer
     Given result = Given::good;          // commit
+    Blocks blocks = Blocks::basic;       // set_params
     std::uint16_t queues = 1, depth = 1; // add
     uapi::Features flags{};              // add
     Sender sender = Sender::root;        // control commands, open_block

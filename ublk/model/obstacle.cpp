@@ -66,6 +66,8 @@ Reason start_hazard(const State& state, const Device& device, const Command& com
         return std::nullopt;
     if (kernel.any_pid && starts(command) && (command.given == Given::wrong || device.server == 0))
         return "this kernel takes any pid, and tells it as the server's: UBLK-START-006";
+    if (device.flags.has(Feature::zoned) && device.has_params)
+        return "the zones that a disk asks its server for are not in the model";
     if (device.aborting)
         return "this kernel goes on failing all I/O: UBLK-QUIESCE-012";
     if (kernel.no_stopping && any_tag(device, is_canceled))

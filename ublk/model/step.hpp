@@ -85,6 +85,9 @@ std::int32_t committed_bytes(const Request& request, Given result);
 // What ADD_DEV makes of the flags that were asked for.
 Features granted(Features asked, const KernelTraits& kernel, Sender sender = Sender::root);
 
+// What SET_PARAMS of a device with these flags says of the parameters: 0 or -errno.
+std::int32_t params_error(Features device, const Command& command, const KernelTraits& kernel);
+
 // ublkbN of a device with these flags lets itself be opened, where its node does.
 bool may_open_disk(Features device, Sender sender);
 

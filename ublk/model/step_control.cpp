@@ -20,6 +20,36 @@ bool has_openers(const Device& device)
 
 } // namespace
 
+std::int32_t params_error(Features device, const Command& command, const KernelTraits& kernel)
+{
+    if (command.given == Given::wrong)
+        return -EINVAL;
+    switch (command.blocks) {
+    case Blocks::no_basic:
+    case Blocks::devt:
+    case Blocks::bad_discard:
+    case Blocks::bad_zoned:
+        return -EINVAL;
+    case Blocks::zoned:
+        return device.has(Feature::zoned) ? 0 : -EINVAL;
+    default:
+        break;
+    }
+    if (device.has(Feature::zoned)) // cannot do without its block
+        return -EINVAL;
+    switch (command.blocks) {
+    case Blocks::bad_dma_align:
+    case Blocks::bad_segment:
+        return kernel.few_blocks ? 0 : -EINVAL;
+    case Blocks::integrity:
+        return !kernel.features.has(Feature::integrity) || device.has(Feature::integrity) ? 0 : -EINVAL;
+    case Blocks::bad_integrity:
+        return kernel.features.has(Feature::integrity) ? -EINVAL : 0;
+    default:
+        return 0;
+    }
+}
+
 Phase phase(const Device& device)
 {
     if (device.deleted)
@@ -207,7 +237,7 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
 {
     switch (waiting.command.verb) {
     case Verb::set_params:
-        device.has_params = waiting.command.given == Given::good;
+        device.has_params = params_error(device.flags, waiting.command, kernel_) == 0;
         device.sectors = device.has_params ? waiting.command.value : 0;
         return device.has_params ? 0 : -EINVAL;
     case Verb::start:

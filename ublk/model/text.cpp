@@ -24,6 +24,7 @@ struct VerbText {
 std::string_view rare_keys(Verb verb)
 {
     return verb == Verb::add          ? "sender bare"
+           : verb == Verb::set_params ? "blocks sender path bare"
            : is_control(verb)         ? "sender path bare"
            : verb == Verb::open_block ? "sender"
            : is_io(verb)              ? "bare"
@@ -65,6 +66,9 @@ constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
 constexpr std::array<std::string_view, 4> givens{"good", "wrong", "zero", "half"};
 constexpr std::array<std::string_view, senders.size()> sender_names{"root", "owner", "stranger"};
 constexpr std::array<std::string_view, 2> no_yes{"no", "yes"};
+constexpr std::array<std::string_view, blocks_count> blocks_names{
+    "basic",   "no_basic",    "devt",      "discard",       "bad_discard", "dma_align", "bad_dma_align",
+    "segment", "bad_segment", "integrity", "bad_integrity", "zoned",       "bad_zoned"};
 
 const VerbText& text_of(Verb verb)
 {
@@ -95,6 +99,8 @@ std::string value_text(const Command& c, std::string_view key)
         return std::string(to_string(c.path));
     if (key == "bare")
         return std::string(no_yes[c.bare ? 1 : 0]);
+    if (key == "blocks")
+        return std::string(to_string(c.blocks));
     return std::string(to_string(key == "given" ? c.given : c.result));
 }
 
@@ -147,6 +153,7 @@ bool read_value(std::string_view key, std::string_view text, Command& c)
            : key == "sender" ? read_name(text, sender_names, c.sender)
            : key == "path"   ? read_name(text, givens, c.path)
            : key == "bare"   ? read_name(text, no_yes, c.bare)
+           : key == "blocks" ? read_name(text, blocks_names, c.blocks)
                              : read_name(text, givens, c.result);
 }
 
@@ -172,6 +179,11 @@ std::string_view to_string(Verb verb)
 std::string_view to_string(Given given)
 {
     return givens[static_cast<std::size_t>(given)];
+}
+
+std::string_view to_string(Blocks blocks)
+{
+    return blocks_names[static_cast<std::size_t>(blocks)];
 }
 
 std::string_view to_string(Sender sender)

@@ -116,6 +116,11 @@ constexpr std::array table{
              "UBLK-SIZE-002",
              "UPDATE_SIZE without a disk crashes the kernel",
              {{{{6, 16}, {6, 19, 14}}}}},
+    TraitRow{&K::few_blocks,
+             "few_blocks",
+             "UBLK-PARAM-DMA-001",
+             "SET_PARAMS does not know DMA alignment and segments, and lets them pass",
+             {{{first, {6, 15}}}}},
 };
 
 } // namespace
