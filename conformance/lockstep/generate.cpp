@@ -63,6 +63,8 @@ Features some_flags(const KernelTraits& kernel, const Chance& chance)
         zoned | user_copy,
         integrity,
         integrity | user_copy,
+        shmem_zc,
+        shmem_zc | user_recovery,
     };
     auto flags = any_of(flavours, chance);
     if (flags.has(zoned) && !kernel.features.has(zoned))
@@ -148,6 +150,14 @@ void add_payload(std::vector<Command>& ways, const Device& device, const Chance&
     }
 }
 
+Command some_memory(Verb verb, std::uint32_t dev, const Chance& chance)
+{
+    Command command{.verb = verb, .dev = dev, .value = chance(static_cast<std::uint32_t>(areas.size()))};
+    if (verb == Verb::unreg_buf && one_in(chance, 8))
+        command.value = most_area_index + 1;
+    return command;
+}
+
 // What brings the device further: it is started, served, recovered.
 std::vector<Command> ways_on(const State& state, const Device& device, const KernelTraits& kernel,
                              const Chance& chance)
@@ -194,6 +204,8 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Ker
         ways.back().given = one_in(chance, 4) ? Given::wrong : Given::good;
     }
     add_payload(ways, device, chance);
+    if (device.flags.has(Feature::shmem_zc))
+        ways.push_back(some_memory(one_in(chance, 2) ? Verb::reg_buf : Verb::unreg_buf, device.id, chance));
     if (device.disk) {
         add(one_in(chance, 2) ? Verb::read : Verb::write);
         ways.back().queue =
@@ -214,7 +226,7 @@ void dress(Command& command, const Device* device, bool in_order, const Chance& 
         command.sender = one_in(chance, 3) ? Sender::root : Sender::owner;
         if (in_order)
             return;
-        if (one_in(chance, 4))
+        if (one_in(chance, 2))
             command.sender = Sender::stranger;
         if (!opens && one_in(chance, 6))
             command.path = one_in(chance, 2) ? Given::wrong : Given::zero;
@@ -249,6 +261,8 @@ Command anything(const State& state, const KernelTraits& kernel, const Chance& c
         command.blocks = some_blocks(device->flags, kernel, chance);
     if (verb == Verb::register_buffer || verb == Verb::unregister_buffer)
         command.value = chance(fixed_buffers + 1);
+    if (verb == Verb::reg_buf || verb == Verb::unreg_buf)
+        command.value = some_memory(verb, command.dev, chance).value;
     return command;
 }
 

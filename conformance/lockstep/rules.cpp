@@ -61,11 +61,34 @@ Outcome no_numbers(State state, const Command& command, const Context& context)
     return step(std::move(state), command, {kernel, context.token});
 }
 
+// A device takes blocks of parameters that it has no flag for.
+Outcome any_blocks(State state, const Command& command, const Context& context)
+{
+    Command mine = command;
+    if (command.verb == Verb::set_params && command.blocks == Blocks::integrity)
+        mine.blocks = Blocks::basic;
+    return step(std::move(state), mine, context);
+}
+
+// REG_BUF does not look for pages that are registered already.
+Outcome share_twice(State state, const Command& command, const Context& context)
+{
+    Device* device = find(state, command.dev);
+    if (command.verb != Verb::reg_buf || device == nullptr)
+        return step(std::move(state), command, context);
+    auto outcome = step(state, command, context);
+    if (outcome.expected.answer == Answer(-EEXIST))
+        outcome.expected.answer = 1;
+    return outcome;
+}
+
 constexpr std::array planted{
     PlantedRule{"start-early", "START_DEV does not wait for FETCHes", &start_early},
     PlantedRule{"commit-for-others", "a task commits what another has fetched", &commit_for_others},
     PlantedRule{"delete-idle-only", "DEL_DEV of a live device is -EBUSY", &delete_idle_only},
     PlantedRule{"obey-strangers", "an unprivileged device takes commands from anybody", &obey_strangers},
+    PlantedRule{"any-blocks", "SET_PARAMS takes an integrity block of any device", &any_blocks},
+    PlantedRule{"share-twice", "REG_BUF registers a page twice", &share_twice},
     PlantedRule{"no-numbers", "no command is known by its number alone", &no_numbers},
 };
 

@@ -24,6 +24,7 @@ namespace wire = ublk::wire;
 
 namespace {
 
+constexpr std::uint64_t page_bytes = 4096;
 constexpr std::uint64_t page_sectors = 8,
                         page_distance = 64; // 512-byte sectors; far from the next, so not merged
 
@@ -54,6 +55,10 @@ CtrlNr control_nr(Verb verb)
         return CtrlNr::update_size;
     case Verb::quiesce:
         return CtrlNr::quiesce_dev;
+    case Verb::reg_buf:
+        return CtrlNr::reg_buf;
+    case Verb::unreg_buf:
+        return CtrlNr::unreg_buf;
     default:
         return CtrlNr::get_dev_info;
     }
@@ -305,6 +310,14 @@ void Subject::send_control(const Command& command, Token token, const model::Dev
         buffers.params = params_of(command);
         buffers.payload = &buffers.params;
         buffers.len = sizeof(buffers.params);
+        cmd.data = 0;
+    }
+    if (command.verb == Verb::reg_buf) {
+        const auto area = model::areas.at(command.value);
+        buffers.memory = {.addr = memory_.addr() + area.first_page * page_bytes,
+                          .len = area.pages * page_bytes - (command.given == model::Given::wrong ? 1 : 0)};
+        buffers.payload = &buffers.memory;
+        buffers.len = sizeof(buffers.memory);
         cmd.data = 0;
     }
     if (command.verb == Verb::start || command.verb == Verb::end_recovery) {

@@ -1,6 +1,7 @@
 // The real driver, as something that commands are sent to and answers come from.
 #pragma once
 
+#include "conformance/driver/ctrl_verbs.hpp"
 #include "conformance/driver/driver.hpp"
 #include "conformance/driver/server.hpp"
 #include "conformance/lockstep/server_process.hpp"
@@ -58,6 +59,7 @@ class Subject {
     struct Buffers {
         DevInfo info;
         Params params;
+        ublk::uapi::ShmemBufReg memory;
         std::string sent;        // what the command's address points to: the path, and then what is below
         std::size_t path = 0;    // its length
         void* payload = nullptr; // one of the above; nullptr: none
@@ -70,6 +72,7 @@ class Subject {
     void take_answer(Token token, const Command& command);
 
     Driver driver_;
+    Pages memory_{3 * 4096};                                     // of which the model's areas are parts
     std::map<ublk::model::Sender, std::uint16_t> personalities_; // of the driver's ring
     std::map<std::uint32_t, DevInfo> devices_;
     std::map<std::uint32_t, std::unique_ptr<ServerProcess>> servers_; // by device

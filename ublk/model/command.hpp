@@ -26,6 +26,8 @@ enum class Verb : std::uint8_t {
     end_recovery,
     update_size,
     quiesce,
+    reg_buf,   // an area of memory that applications and server share becomes the device's
+    unreg_buf, // ... no longer, by its index
     // the server, a process that has ublkcN open; its threads are tasks, each with a ring of its own
     open,
     fetch,
@@ -48,6 +50,7 @@ enum class Verb : std::uint8_t {
     deliver, // a request that waits goes to a tag
 };
 inline constexpr Verb last_verb = Verb::deliver;
+inline constexpr Verb last_control = Verb::unreg_buf;
 std::string_view to_string(Verb verb);
 
 // What is given for a pid, parameters, a buffer or a result. Each verb takes some of them.
@@ -80,6 +83,13 @@ enum class Blocks : std::uint8_t {
 inline constexpr std::size_t blocks_count = static_cast<std::size_t>(Blocks::bad_zoned) + 1;
 std::string_view to_string(Blocks blocks);
 
+// Areas of shared memory, of three pages: the first page, the others, and the first two, which overlaps both.
+struct Area {
+    std::uint8_t first_page, pages;
+};
+inline constexpr std::array areas{Area{0, 1}, Area{1, 2}, Area{0, 2}};
+inline constexpr std::uint64_t most_area_index = 65535; // that a driver gives
+
 // Who sends a command to a device, or opens its disk.
 enum class Sender : std::uint8_t {
     root,     // has CAP_SYS_ADMIN and goes past the permissions of files
@@ -104,8 +114,10 @@ struct Command {
     // The path that a command on an unprivileged device begins with: ublkcN; another node, if wrong; none, if
     // zero. Other devices get none.
     Given path = Given::good;
-    bool bare = false;       // commands: by the number alone, not encoded with direction and size
-    std::uint64_t value = 0; // sectors of 512 bytes; the request's token; a slot of the ring's fixed buffers
+    bool bare = false; // commands: by the number alone, not encoded with direction and size
+    // Sectors of 512 bytes; the request's token; a slot of the ring's fixed buffers; of reg_buf an area, of
+    // unreg_buf an index.
+    std::uint64_t value = 0;
 
     bool operator==(const Command&) const = default;
 };
@@ -116,7 +128,7 @@ std::expected<Command, std::string> parse_command(std::string_view line);
 
 constexpr bool is_control(Verb verb)
 {
-    return verb <= Verb::quiesce;
+    return verb <= last_control;
 }
 
 // Commands to ublkcN.

@@ -30,7 +30,7 @@ std::string_view to_string(Phase phase);
 
 struct ControlReply {
     enum class Kind : std::uint8_t {
-        does,        // what it is for, and answers 0
+        does,        // what it is for, and answers 0, or what the command itself is to blame for
         answers,     // answers `value` and does nothing
         unless_open, // does it; -EBUSY if ublkbN is open
         if_closed,   // does it; -EBUSY if ublkcN is open
@@ -70,6 +70,8 @@ inline constexpr std::array control_rows{
     ControlRow{V::end_recovery,   true,  {},               F::user_recovery, -EINVAL,     {no(EBUSY),  no(EBUSY),  no(EBUSY),   does,        does,        no(EBUSY),  no(EBUSY)}},
     ControlRow{V::update_size,    false, F::update_size,   {},               0,           {no(ENODEV), no(ENODEV), does,        does,        does,        no(ENODEV), no(ENODEV)}},
     ControlRow{V::quiesce,        false, F::quiesce,       F::quiesce,       -EOPNOTSUPP, {no(ENODEV), no(ENODEV), does,        does,        does,        no(ENODEV), no(ENODEV)}},
+    ControlRow{V::reg_buf,        false, F::shmem_zc,      F::shmem_zc,      -EOPNOTSUPP, {does,       does,       does,        does,        does,        does,       does}},
+    ControlRow{V::unreg_buf,      false, F::shmem_zc,      F::shmem_zc,      -EOPNOTSUPP, {does,       does,       does,        does,        does,        does,       does}},
     ControlRow{V::del,            false, {},               {},               0,           {does,       does,       does,        does,        does,        does,       does}},
     ControlRow{V::del_async,      false, {},               {},               0,           {does,       does,       does,        does,        does,        does,       does}},
 };

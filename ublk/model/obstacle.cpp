@@ -118,6 +118,8 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
     if (is_control(command.verb) && device.deleted && device.flags.has(Feature::unprivileged_dev) &&
         command.path == Given::good)
         return "the node that the command names has just gone, or is about to";
+    if ((command.verb == Verb::reg_buf || command.verb == Verb::unreg_buf) && !device.requests.empty())
+        return "it waits for the requests, which its sender may have to answer: UBLK-SHMEM-014";
     if (command.verb == Verb::set_params && starting)
         return "START_DEV would take some parameters from before and some from after: UBLK-START-004";
     // It waits for the lock, which STOP_DEV has until the server has answered, and no signal ends that.

@@ -87,6 +87,7 @@ struct Device {
     bool disk_object = false;      // the disk, or what is left of it while ublkbN is open
     std::vector<Queue> queues;
     std::vector<Request> requests;
+    std::array<std::optional<std::uint8_t>, areas.size()> memory{}; // by index: the area that is registered
     std::array<std::array<Token, fixed_buffers>, 2> fixed{}; // of each task's ring: the request; 0: empty
     bool operator==(const Device&) const = default;
 };

@@ -20,6 +20,39 @@ bool has_openers(const Device& device)
 
 } // namespace
 
+namespace {
+
+bool is_bad_memory(const Command& command)
+{
+    return command.verb == Verb::reg_buf ? command.given == Given::wrong : command.value > most_area_index;
+}
+
+// A page is registered once, and gets the lowest index that is free.
+std::int32_t register_memory(Device& device, const Command& command)
+{
+    const Area area = areas.at(command.value);
+    const auto overlaps = [area](const auto& registered) {
+        const Area other = registered ? areas[*registered] : Area{};
+        return area.first_page < other.first_page + other.pages &&
+               other.first_page < area.first_page + area.pages;
+    };
+    if (std::ranges::any_of(device.memory, overlaps))
+        return -EEXIST;
+    const auto free = std::ranges::find_if(device.memory, [](const auto& registered) { return !registered; });
+    *free = static_cast<std::uint8_t>(command.value);
+    return static_cast<std::int32_t>(free - device.memory.begin());
+}
+
+std::int32_t unregister_memory(Device& device, const Command& command)
+{
+    if (command.value >= device.memory.size() || !device.memory[command.value])
+        return -ENOENT;
+    device.memory[command.value].reset();
+    return 0;
+}
+
+} // namespace
+
 std::int32_t params_error(Features device, const Command& command, const KernelTraits& kernel)
 {
     if (command.given == Given::wrong)
@@ -207,8 +240,11 @@ std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
     if (row.waits && !round && !woken)
         return std::nullopt;
     // These look before they take the lock.
-    if (verb == Verb::quiesce && !device.flags.has_any(row.needs))
+    const bool memory = verb == Verb::reg_buf || verb == Verb::unreg_buf;
+    if ((verb == Verb::quiesce || memory) && !device.flags.has_any(row.needs))
         return row.without;
+    if (memory && is_bad_memory(waiting.command))
+        return -EINVAL;
     if (verb == Verb::try_stop && (!device.disk || has_openers(device)))
         return device.disk ? -EBUSY : -ENODEV;
     if (verb != Verb::get_info && is_locked(device, waiting.token))
@@ -261,6 +297,10 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
     case Verb::update_size:
         device.sectors = waiting.command.value;
         return 0;
+    case Verb::reg_buf:
+        return register_memory(device, waiting.command);
+    case Verb::unreg_buf:
+        return unregister_memory(device, waiting.command);
     case Verb::quiesce:
         if (device.state == DevState::live) {
             for (auto& queue : device.queues)

@@ -45,6 +45,8 @@ constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
     {"end_recovery", "dev given"},
     {"update_size", "dev value"},
     {"quiesce", "dev"},
+    {"reg_buf", "dev given value"},
+    {"unreg_buf", "dev value"},
     {"open", "dev"},
     {"fetch", "dev queue tag task given"},
     {"commit", "dev queue tag task given result"},
@@ -228,6 +230,8 @@ std::expected<Command, std::string> parse_command(std::string_view line)
         if (!read_value(key, words[i].substr(cut + 1), command))
             return std::unexpected(fmt::format("'{}' has no value that {} takes", words[i], name));
     }
+    if (command.verb == Verb::reg_buf && command.value >= areas.size())
+        return std::unexpected(fmt::format("'{}': there are {} areas of memory", line, areas.size()));
     return command;
 }
 
@@ -262,6 +266,10 @@ std::string to_string(const State& state)
                             uapi::to_string(d.state), d.disk ? ", disk" : "", d.deleted ? ", deleted" : "",
                             d.stopping ? ", stopping" : "", d.has_params ? "" : ", no parameters", d.server,
                             d.block_opens, uapi::to_string(d.flags));
+        for (std::size_t index = 0; index < d.memory.size(); ++index) {
+            if (d.memory[index])
+                text += fmt::format("  area {} is registered as {}\n", *d.memory[index], index);
+        }
         for (std::size_t q = 0; q < d.queues.size(); ++q) {
             text += fmt::format("  queue {}{}{}:", q, d.queues[q].canceling ? ", canceling" : "",
                                 d.queues[q].fail_io ? ", failing" : "");

@@ -64,17 +64,17 @@ TEST_P(PlantedRule, IsFoundAndShrunk)
     EXPECT_LE(std::count(ran.scenario.begin(), ran.scenario.end(), '\n'), most_lines) << ran.scenario;
 }
 
-INSTANTIATE_TEST_SUITE_P(LockstepInVm, PlantedRule,
-                         testing::Values(Planted{"start-early", "\nstart dev="},
-                                         Planted{"commit-for-others", "\ncommit dev="},
-                                         Planted{"delete-idle-only", "\ndel dev="},
-                                         Planted{"obey-strangers", " sender=stranger"},
-                                         Planted{"no-numbers", " bare=yes"}),
-                         [](const auto& test) {
-                             std::string name = test.param.name;
-                             std::ranges::replace(name, '-', '_');
-                             return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    LockstepInVm, PlantedRule,
+    testing::Values(Planted{"start-early", "\nstart dev="}, Planted{"commit-for-others", "\ncommit dev="},
+                    Planted{"delete-idle-only", "\ndel dev="}, Planted{"obey-strangers", " sender=stranger"},
+                    Planted{"any-blocks", " blocks=integrity"}, Planted{"share-twice", "\nreg_buf dev="},
+                    Planted{"no-numbers", " bare=yes"}),
+    [](const auto& test) {
+        std::string name = test.param.name;
+        std::ranges::replace(name, '-', '_');
+        return name;
+    });
 
 TEST(LockstepInVm, TheModelAgreesWithTheDriver)
 {

@@ -57,7 +57,7 @@ TEST(TagTable, ReleaseMakesEveryTagUnfetched)
 
 TEST(ControlTable, HasEachCommandOnADeviceOnce)
 {
-    for (int verb = 0; verb <= static_cast<int>(Verb::quiesce); ++verb) {
+    for (int verb = 0; verb <= static_cast<int>(last_control); ++verb) {
         const auto rows = std::ranges::count(control_table, static_cast<Verb>(verb), &ControlRow::verb);
         EXPECT_EQ(rows, static_cast<Verb>(verb) == Verb::add ? 0 : 1) << to_string(static_cast<Verb>(verb));
     }
