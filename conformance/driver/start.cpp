@@ -133,7 +133,7 @@ CASE("UBLK-START-006", contract,
     Pending early = device.begin_start(1);
     early.expect_pending("START_DEV with a wrong pid, before all tags are FETCHed");
     server.fetch(0, 1);
-    if (kernel_version() < ublk::uapi::KernelVersion{6, 17, 0}) {
+    if (kernel_version() < ublk::uapi::KernelVersion{6, 16, 0}) {
         // Until then any positive number was taken, and reported.
         expect_ok(server.serve_until(early), "START_DEV with pid 1");
         expect_eq(1, device.info().ublksrv_pid, "ublksrv_pid");

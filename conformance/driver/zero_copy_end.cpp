@@ -21,7 +21,7 @@ void expect_app_waits(Server& server, const App& app, std::string_view why, Wher
 
 CASE("UBLK-ZC-COMMIT-001", contract,
      "COMMIT arms the tag at once; the application's request ends when no slot has it any more",
-     needs(zero_copy_only))
+     needs(zero_copy_only | Feature::buf_reg_off_daemon))
 {
     Driver driver;
     Live live(driver, basic_params(), one_zero_copy_tag);
@@ -38,7 +38,7 @@ CASE("UBLK-ZC-COMMIT-001", contract,
 }
 
 CASE("UBLK-ZC-COMMIT-002", contract, "The committed result counts, even if the data is moved only after it",
-     needs(zero_copy_only))
+     needs(zero_copy_only | Feature::buf_reg_off_daemon))
 {
     Driver driver;
     Live live(driver, basic_params(), one_zero_copy_tag);

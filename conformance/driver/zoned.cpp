@@ -106,7 +106,8 @@ CASE("UBLK-ZONE-002", contract,
      zones)
 {
     for (const auto path : {Feature::user_copy, Feature::support_zero_copy}) {
-        if (!offers(path))
+        // Without BUF_REG_OFF_DAEMON a report's pages cannot be given back through its own tag.
+        if (!offers(path) || (path == Feature::support_zero_copy && !offers(Feature::buf_reg_off_daemon)))
             continue;
         Starting device(zoned_params(), path);
         auto& server = device.server;

@@ -197,6 +197,8 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Ker
         ways.push_back(at(Verb::commit, device, place, place.content.task));
         ways.back().result = some_result(chance);
         ways.push_back(ways.back());
+        if (one_in(chance, 4)) // by another task
+            ways.back().task = static_cast<std::uint8_t>(1 - place.content.task);
     }
     if (const auto asked = places(device, TagState::need_data); !asked.empty()) {
         const auto& place = any_of(asked, chance);

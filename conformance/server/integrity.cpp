@@ -111,7 +111,7 @@ const Setup memory_auto{"memory, 2 queues of 32, auto", "memory", 2, 32, "auto"}
 const Setup file_get_data{"file, 2 queues of 32, get-data", "file", 2, 32, "get-data"};
 const Setup file_user_copy{"file, 1 queue of 128, user-copy", "file", 1, 128, "user-copy"};
 
-constexpr Features zero_copy = Feature::support_zero_copy;
+constexpr Features zero_copy = Feature::support_zero_copy | Feature::buf_reg_off_daemon;
 constexpr Features auto_buf = Feature::support_zero_copy | Feature::auto_buf_reg;
 const std::vector<std::string> batch{"--batch"}, past_cache{"--direct"},
     past_cache_batch{"--direct", "--batch"};

@@ -66,8 +66,8 @@ uapi::Features needed_features(DataPath path)
         return uapi::Feature::need_get_data;
     case DataPath::user_copy:
         return uapi::Feature::user_copy;
-    case DataPath::zero_copy:
-        return uapi::Feature::support_zero_copy;
+    case DataPath::zero_copy: // before the latter a buffer must be given back before the COMMIT is sent
+        return uapi::Feature::support_zero_copy | uapi::Feature::buf_reg_off_daemon;
     case DataPath::auto_buf:
         return uapi::Feature::support_zero_copy | uapi::Feature::auto_buf_reg;
     case DataPath::shmem:

@@ -49,7 +49,7 @@ constexpr std::array table{
              "any_pid",
              "UBLK-START-006",
              "START_DEV and END_USER_RECOVERY take any positive pid",
-             {{{first, {6, 17}}}}},
+             {{{first, {6, 16}}}}},
     TraitRow{&K::pid_stays,
              "pid_stays",
              "UBLK-CTRL-INFO-004",
