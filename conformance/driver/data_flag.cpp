@@ -26,10 +26,6 @@ bool has(const Server::Request& request, IoFlag flag)
 {
     return request.desc.flags().has(flag);
 }
-bool is_op(const Server::Request& request, IoOp op)
-{
-    return request.desc.op() == static_cast<std::uint8_t>(op);
-}
 bool any_has(const std::vector<Server::Request>& requests, IoFlag flag)
 {
     return std::ranges::any_of(requests, [flag](const auto& request) { return has(request, flag); });
@@ -38,24 +34,6 @@ bool any_has(const std::vector<Server::Request>& requests, IoFlag flag)
 long synchronous_write(int fd)
 {
     return write_block(fd, RWF_DSYNC);
-}
-
-// A device whose every request is looked at by `judge`, under calls of all kinds.
-void judge_all(Live& live, const std::function<void(const Server::Request&)>& judge)
-{
-    const std::vector<std::function<long(int)>> calls{
-        [](int fd) { return write_block(fd); },
-        synchronous_write,
-        [](int fd) { return sys(::fsync(fd)); },
-        [](int fd) { return range_ioctl(fd, BLKDISCARD, 8192); },
-        [](int fd) { return range_ioctl(fd, BLKZEROOUT, 8192); },
-        [](int fd) { return sys(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192)); }};
-    for (const auto& call : calls)
-        std::ranges::for_each(requests_of(live, call), judge);
-    auto read = read_back(live.device, 4096);
-    live.server.seen.clear();
-    expect_eq(4096, live.server.serve_until(read.app), "bytes read");
-    std::ranges::for_each(live.server.seen, judge);
 }
 
 constexpr std::size_t big = 1024 * 1024;
@@ -176,11 +154,19 @@ CASE("UBLK-DATA-FLAG-005", contract, "No bit of a request is set that has no mea
     Live live(driver, discard_params(Attr::volatile_cache | Attr::fua));
     const auto known = IoFlag::failfast_dev | IoFlag::failfast_transport | IoFlag::failfast_driver |
                        IoFlag::meta | IoFlag::fua | IoFlag::nounmap | IoFlag::swap;
-    judge_all(live, [&](const Server::Request& request) {
-        expect_eq(0U, request.desc.op_flags & ~(known.raw() | 0xffU), "bits beyond operation and flags");
-        expect_true(request.desc.op() <= static_cast<unsigned>(IoOp::write_zeroes) && request.desc.op() != 4,
-                    fmt::format("operation {} is one of a plain device", request.desc.op()));
-    });
+    auto calls = each_op();
+    calls.push_back({"punching a hole", IoOp::write_zeroes, [](int fd) {
+                         return sys(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192));
+                     }});
+    for (const auto& [what, op, call] : calls) {
+        for (const auto& request : requests_of(live, call)) {
+            expect_eq(0U, request.desc.op_flags & ~(known.raw() | 0xffU),
+                      fmt::format("bits beyond operation and flags of {}", what));
+            expect_true(request.desc.op() <= static_cast<unsigned>(IoOp::write_zeroes) &&
+                            request.desc.op() != 4,
+                        fmt::format("operation {} of {} is one of a plain device", request.desc.op(), what));
+        }
+    }
 }
 
 CASE("UBLK-DATA-SPLIT-001", contract,

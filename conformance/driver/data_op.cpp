@@ -15,32 +15,6 @@ namespace conformance {
 
 namespace uapi = ublk::uapi;
 
-namespace {
-
-struct Call {
-    std::string_view what;
-    IoOp op; // of the request that it makes
-    std::function<long(int)> call;
-};
-
-long read_block(int fd)
-{
-    alignas(4096) static std::byte block[4096];
-    return sys(::pread(fd, block, sizeof(block), 0));
-}
-
-std::vector<Call> each_op()
-{
-    return {{"a read", IoOp::read, read_block},
-            {"a write", IoOp::write, [](int fd) { return write_block(fd); }},
-            {"a synchronous write", IoOp::write, [](int fd) { return write_block(fd, RWF_DSYNC); }},
-            {"fsync", IoOp::flush, [](int fd) { return sys(::fsync(fd)); }},
-            {"BLKDISCARD", IoOp::discard, [](int fd) { return range_ioctl(fd, BLKDISCARD, 8192); }},
-            {"BLKZEROOUT", IoOp::write_zeroes, [](int fd) { return range_ioctl(fd, BLKZEROOUT, 8192); }}};
-}
-
-} // namespace
-
 CASE("UBLK-DATA-OP-001", contract, "Each call of an application reaches the server as the operation it is")
 {
     Driver driver;
@@ -50,9 +24,8 @@ CASE("UBLK-DATA-OP-001", contract, "Each call of an application reaches the serv
         expect_true(!requests.empty(), fmt::format("{} reaches the server", what));
         expect_eq(static_cast<unsigned>(op), unsigned{requests.front().desc.op()},
                   fmt::format("operation of {}", what));
-        const bool flushes = std::ranges::all_of(requests | std::views::drop(1), [](const auto& request) {
-            return request.desc.op() == static_cast<std::uint8_t>(IoOp::flush);
-        });
+        const bool flushes = std::ranges::all_of(
+            requests | std::views::drop(1), [](const auto& request) { return is_op(request, IoOp::flush); });
         expect_true(flushes && (requests.size() == 1 || what == "a synchronous write"),
                     fmt::format("{} is one request, which flushes may follow if it is synchronous", what));
     }

@@ -18,17 +18,12 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-bool is(const Server::Request& request, IoOp op)
-{
-    return request.desc.op() == static_cast<std::uint8_t>(op);
-}
-
 // Answers requests of kind `op` with `result`, others as a sound server.
 void answer(Server& server, IoOp op, std::int32_t result)
 {
     server.seen.clear();
     server.handler = [&server, op, result](const Server::Request& request) {
-        return std::optional(is(request, op) ? result : server.serve_from_memory(request));
+        return std::optional(is_op(request, op) ? result : server.serve_from_memory(request));
     };
 }
 

@@ -96,11 +96,31 @@ App write_data(const Device& device, Bytes data, std::uint64_t sector, std::opti
     });
 }
 
+namespace {
+
+alignas(4096) std::byte first_block[4096];
+
+} // namespace
+
+long read_block(int fd)
+{
+    return sys(::pread(fd, first_block, sizeof(first_block), 0));
+}
+
 long write_block(int fd, int flags)
 {
-    alignas(4096) static std::byte block[4096];
-    const iovec part{block, sizeof(block)};
+    const iovec part{first_block, sizeof(first_block)};
     return sys(::pwritev2(fd, &part, 1, 0, flags));
+}
+
+std::vector<OpCall> each_op()
+{
+    return {{"a read", IoOp::read, read_block},
+            {"a write", IoOp::write, [](int fd) { return write_block(fd); }},
+            {"a synchronous write", IoOp::write, [](int fd) { return write_block(fd, RWF_DSYNC); }},
+            {"fsync", IoOp::flush, [](int fd) { return sys(::fsync(fd)); }},
+            {"BLKDISCARD", IoOp::discard, [](int fd) { return range_ioctl(fd, BLKDISCARD, 8192); }},
+            {"BLKZEROOUT", IoOp::write_zeroes, [](int fd) { return range_ioctl(fd, BLKZEROOUT, 8192); }}};
 }
 
 std::vector<Server::Request> requests_of(Live& live, const std::function<long(int)>& call, Where where)

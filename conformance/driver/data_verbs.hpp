@@ -25,8 +25,16 @@ bool all_are(std::span<const std::byte> data, std::byte value);
 
 // A direct write, by a thread that keeps to `cpu` if one is given.
 App write_data(const Device& device, Bytes data, std::uint64_t sector = 0, std::optional<unsigned> cpu = {});
-// A direct write of the first 4096 bytes, with RWF_* flags.
+// A direct read, and a write with RWF_* flags, of the first 4096 bytes.
+long read_block(int fd);
 long write_block(int fd, int flags = 0);
+// A call for each operation of a plain device that takes discards and zeroing, and a synchronous write.
+struct OpCall {
+    std::string_view what;
+    IoOp op; // of the request that it makes first
+    std::function<long(int)> call;
+};
+std::vector<OpCall> each_op();
 // Has `call` made on the disk, with O_DIRECT, and serves it; what reached the server meanwhile.
 std::vector<Server::Request> requests_of(Live& live, const std::function<long(int)>& call,
                                          Where where = Where::current());

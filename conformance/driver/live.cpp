@@ -154,11 +154,15 @@ App app_with(const Device& device, int flags, std::function<long(int)> call)
     });
 }
 
+bool is_op(const Server::Request& request, IoOp op)
+{
+    return request.desc.op() == static_cast<std::uint8_t>(op);
+}
+
 unsigned count_seen(const Server& server, IoOp op)
 {
-    return std::ranges::count_if(server.seen, [op](const auto& request) {
-        return request.desc.op() == static_cast<std::uint8_t>(op);
-    });
+    return static_cast<unsigned>(
+        std::ranges::count_if(server.seen, [op](const auto& request) { return is_op(request, op); }));
 }
 
 ReadBack read_back(const Device& device, std::size_t bytes)

@@ -50,6 +50,7 @@ long range_ioctl(int fd, unsigned long request, std::uint64_t bytes);
 // An application that opens the disk and does `call` with the descriptor; what that returns is its result.
 App app_with(const Device& device, int flags, std::function<long(int)> call);
 
+bool is_op(const Server::Request& request, IoOp op);
 // How many requests of a kind the server met.
 unsigned count_seen(const Server& server, IoOp op);
 

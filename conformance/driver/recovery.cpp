@@ -88,7 +88,7 @@ CASE("UBLK-RECOV-003", contract,
     expect_eq(8192, next->serve_until(read), "bytes read");
     expect_eq(2U, next->seen.size(), "requests at the next server");
     for (const auto& request : next->seen) {
-        const bool is_write = request.desc.op() == static_cast<std::uint8_t>(IoOp::write);
+        const bool is_write = is_op(request, IoOp::write);
         expect_eq(is_write ? 16U : 64U, request.desc.start_sector, "start_sector");
         expect_eq(is_write ? 8U : 16U, request.desc.nr_sectors, "nr_sectors");
     }

@@ -273,7 +273,7 @@ CASE("UBLK-SHMEM-020", contract,
     const auto count = [&](IoOp op) {
         return std::ranges::count_if(live.server.seen, [&](const auto& request) {
             expect_no_match(live.server, request, "a request of the page cache's");
-            return request.desc.op() == static_cast<std::uint8_t>(op);
+            return is_op(request, op);
         });
     };
     const auto cached = [&](std::function<long(int)> call, IoOp op, std::string_view what) {

@@ -72,7 +72,7 @@ class Subject {
     void take_answer(Token token, const Command& command);
 
     Driver driver_;
-    Pages memory_{3 * 4096};                                     // of which the model's areas are parts
+    Pages memory_{ublk::model::memory_pages * 4096};             // of which the model's areas are parts
     std::map<ublk::model::Sender, std::uint16_t> personalities_; // of the driver's ring
     std::map<std::uint32_t, DevInfo> devices_;
     std::map<std::uint32_t, std::unique_ptr<ServerProcess>> servers_; // by device

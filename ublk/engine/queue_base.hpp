@@ -27,7 +27,7 @@ enum class DataPath : std::uint8_t {
                // (UBLK_F_NEED_GET_DATA)
     user_copy, // we copy, with pread and pwrite on /dev/ublkcN (UBLK_F_USER_COPY)
     zero_copy, // nobody copies: ring operations work on the application's pages, which we register with the
-               // ring for each of them (UBLK_F_SUPPORT_ZERO_COPY, 6.15)
+               // ring for each of them (UBLK_F_SUPPORT_ZERO_COPY, 6.15; and UBLK_F_BUF_REG_OFF_DAEMON, 6.17)
     auto_buf,  // as zero_copy, but the driver registers the pages before the request arrives; where it
                // cannot, we do (UBLK_F_AUTO_BUF_REG, 6.16)
     shmem,     // nobody copies what lies in memory that the application shares with us, all else is as with

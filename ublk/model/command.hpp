@@ -83,10 +83,12 @@ enum class Blocks : std::uint8_t {
 inline constexpr std::size_t blocks_count = static_cast<std::size_t>(Blocks::bad_zoned) + 1;
 std::string_view to_string(Blocks blocks);
 
-// Areas of shared memory, of three pages: the first page, the others, and the first two, which overlaps both.
+// Areas of shared memory: of its three pages the first page, the others, and the first two, which overlaps
+// both.
 struct Area {
     std::uint8_t first_page, pages;
 };
+inline constexpr std::size_t memory_pages = 3;
 inline constexpr std::array areas{Area{0, 1}, Area{1, 2}, Area{0, 2}};
 inline constexpr std::uint64_t most_area_index = 65535; // that a driver gives
 
