@@ -140,7 +140,9 @@ CASE("UBLK-DESC-004", contract,
     Driver driver;
     auto options = with_desc_size(64);
     if (offers(Feature::io_desc_size))
-        options.flags = Feature::no_auto_part_scan;
+        options.flags = {};
+    if (offers(Feature::no_auto_part_scan)) // no reads but the case's own
+        options.flags |= Feature::no_auto_part_scan;
     const Added added = driver.add(options);
     expect_ok(added, "ADD_DEV");
     expect_true(!Features::from_raw(added.info.flags).has(Feature::io_desc_size), "the flag is not there");

@@ -40,6 +40,11 @@ uapi::KernelVersion kernel_version()
     return version;
 }
 
+bool kernel_before(unsigned major, unsigned minor)
+{
+    return kernel_version() < uapi::KernelVersion{major, minor, 0};
+}
+
 bool offers(Feature feature)
 {
     return kernel_features().has(feature);

@@ -44,6 +44,7 @@ inline constexpr Millis settle = 250ms; // for what must not happen
 
 Features kernel_features();                 // GET_FEATURES, asked once; none if the driver is absent
 ublk::uapi::KernelVersion kernel_version(); // uname
+bool kernel_before(unsigned major, unsigned minor);
 bool offers(Feature feature);
 // Whether this kernel has a fix that appeared in the given releases: true from a listed patch level on
 // within its line, and for every line newer than the newest listed. For what no feature bit tells.

@@ -113,7 +113,7 @@ CASE("UBLK-LEGACY-002", contract,
     }
     if (offers(Feature::safe_stop_dev))
         expect_error(ENODEV, raw(device, CtrlNr::try_stop_dev, device.cmd()), "TRY_STOP_DEV without disk");
-    if (offers(Feature::support_zero_copy)) {
+    if (offers(Feature::buf_reg_off_daemon)) { // before it the tag is looked at as well
         Live live(driver, basic_params(), {.flags = Feature::support_zero_copy});
         auto held = live.hold_write();
         expect_ok(live.server.io(uapi::legacy_opcode(IoNr::register_io_buf), register_cmd(held.request, 1)),

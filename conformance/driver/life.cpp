@@ -12,11 +12,6 @@ namespace uapi = ublk::uapi;
 
 namespace {
 
-bool before(unsigned major, unsigned minor)
-{
-    return kernel_version() < uapi::KernelVersion{major, minor, 0};
-}
-
 constexpr Millis without_delay = 5s; // far below the 30 s of a request's timeout
 
 } // namespace
@@ -53,7 +48,7 @@ CASE("UBLK-LIFE-002", contract,
     server.expect_kept(2);
     server.kill();
     const auto done = [&] { return reads[0].done() && reads[1].done(); };
-    expect_true(eventually(done, before(6, 15) ? Millis(45s) : without_delay), "the reads return");
+    expect_true(eventually(done, kernel_before(6, 15) ? Millis(45s) : without_delay), "the reads return");
     for (const auto& read : reads)
         expect_error(EIO, read.result(), "a read");
 }
@@ -65,7 +60,7 @@ CASE("UBLK-LIFE-003", behaviour,
     Mortal mortal(driver, {.queue_depth = 4});
     auto held = hold(*mortal.server, App::read(mortal.device, 0, 4096));
     mortal.server->close(); // the mappings stay
-    if (before(6, 15)) {
+    if (kernel_before(6, 15)) {
         expect_error(EIO, result_soon(held.app, "the read"), "the read, after the ring's end");
         return;
     }
@@ -212,7 +207,7 @@ CASE("UBLK-LIFE-011", contract,
     Driver driver;
     const auto device = driver.make({.nr_hw_queues = 2, .queue_depth = 2});
     Keeper server(device);
-    if (before(6, 15))
+    if (kernel_before(6, 15))
         set_io_timeout(device, 1000ms); // what the requests fail by there
     std::vector<App> reads;
     for (unsigned i = 0; i < 12; ++i)
@@ -237,8 +232,8 @@ CASE("UBLK-LIFE-016", contract,
     ServerProcess(device).kill();
     expect_state(device, DevState::dead, "after the server's death");
     expect_true(eventually([&] { return !device.has_disk(); }), "ublkbN goes");
-    Server next(device, {.map = !before(6, 15)}); // which is refused as well
-    if (before(6, 15)) {
+    Server next(device, {.map = !kernel_before(6, 15)}); // which is refused as well
+    if (kernel_before(6, 15)) {
         expect_any_error({EBUSY, EINVAL}, next.io(IoNr::fetch_req, next.cmd(0, 0)), "FETCH");
         return;
     }

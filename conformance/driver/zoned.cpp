@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <functional>
 #include <linux/blkzoned.h>
 #include <sys/ioctl.h>
 
@@ -75,6 +76,17 @@ struct Starting {
         server.fetch_all();
     }
     long start() { return control_served(server, CtrlNr::start_dev, static_cast<std::uint64_t>(::getpid())); }
+
+    // `answer` gives the result of each report. Reads are of the partition scan, which kernels without
+    // NO_AUTO_PART_SCAN cannot go without, and end whole.
+    void on_report(std::function<std::int32_t(const Server::Request&)> answer)
+    {
+        server.handler = [answer = std::move(answer)](const Server::Request& request) {
+            return std::optional(
+                is_report(request) ? answer(request)
+                                   : static_cast<std::int32_t>(request.desc.nr_sectors * uapi::sector_size));
+        };
+    }
 };
 
 App zone_ioctl(const Device& device, unsigned long request, std::uint64_t zone, std::uint64_t count = 1)
@@ -113,9 +125,7 @@ CASE("UBLK-ZONE-002", contract,
         auto& server = device.server;
         expect_ok(server.ring().register_empty_buffers(buffer_slots), "a table of fixed buffers");
         std::uint64_t asked = 0;
-        server.handler = [&](const Server::Request& request) -> std::optional<std::int32_t> {
-            if (!is_report(request)) // the partition scan of kernels that cannot go without
-                return static_cast<std::int32_t>(request.desc.nr_sectors * uapi::sector_size);
+        device.on_report([&](const Server::Request& request) -> std::int32_t {
             expect_eq(asked * zone_sectors, request.desc.start_sector, "first sector of a report");
             expect_true(request.desc.nr_sectors > 0, "zones of a report");
             Bytes answer(request.desc.nr_sectors * sizeof(ZoneReport));
@@ -133,7 +143,7 @@ CASE("UBLK-ZONE-002", contract,
             expect_eq(bytes, read_fixed(server, file.fd(), {.bytes = answer.size()}), "bytes given");
             expect_ok(unregister_buffer(server), "UNREGISTER");
             return all_told;
-        };
+        });
         expect_ok(device.start(), uapi::to_string(path));
         expect_eq(zone_count, asked, "zones that were asked for");
         expect_eq(std::string("8"), device.device.sysfs("queue/nr_zones"), "nr_zones");
@@ -145,14 +155,14 @@ CASE("UBLK-ZONE-003", contract,
 {
     Starting device;
     std::vector<std::uint64_t> starts;
-    device.server.handler = [&](const Server::Request& request) -> std::optional<std::int32_t> {
+    device.on_report([&](const Server::Request& request) {
         starts.push_back(request.desc.start_sector / zone_sectors);
         std::vector<ZoneReport> some(std::min(request.desc.nr_sectors, 4U)); // the last has length 0
         for (std::size_t i = 0; i < std::min<std::size_t>(some.size(), 3); ++i)
             some[i] = empty_zone(starts.back() + i);
         const long res = copy_in(device.server, request, std::as_bytes(std::span(some)));
         return res < 0 ? static_cast<std::int32_t>(res) : all_told;
-    };
+    });
     expect_ok(device.start(), "START_DEV");
     expect_true(starts == std::vector<std::uint64_t>{0, 3, 6}, "reports begin with zones 0, 3 and 6");
     expect_eq(std::string("8"), device.device.sysfs("queue/nr_zones"), "nr_zones");
@@ -165,7 +175,7 @@ CASE("UBLK-ZONE-015", behaviour, "A report that gives no zone is asked for again
     Starting device;
     const auto table = empty_zones();
     unsigned asked = 0;
-    device.server.handler = [&](const Server::Request& request) -> std::optional<std::int32_t> {
+    device.on_report([&](const Server::Request& request) {
         expect_eq(asked <= empty_answers ? 0U : 1U, static_cast<unsigned>(request.desc.start_sector != 0),
                   "a report begins at the start until a zone was given");
         if (++asked > empty_answers)
@@ -173,7 +183,7 @@ CASE("UBLK-ZONE-015", behaviour, "A report that gives no zone is asked for again
         const std::vector<ZoneReport> none(request.desc.nr_sectors);
         const long res = copy_in(device.server, request, std::as_bytes(std::span(none)));
         return res < 0 ? static_cast<std::int32_t>(res) : all_told;
-    };
+    });
     expect_ok(device.start(), "START_DEV");
     expect_eq(empty_answers + 1, asked, "reports that were asked for");
 }
@@ -186,9 +196,9 @@ CASE("UBLK-ZONE-004", contract,
     auto table = empty_zones();
     const auto good = table;
     std::int32_t error = 0;
-    device.server.handler = [&](const Server::Request& request) -> std::optional<std::int32_t> {
+    device.on_report([&](const Server::Request& request) {
         return error != 0 ? error : answer_from(table, device.server, request);
-    };
+    });
     const auto expect_fails = [&](int err, std::string_view what) {
         expect_error(err, device.start(), what);
         expect_true(device.device.state() == DevState::dead, "the state is DEAD");
@@ -233,9 +243,9 @@ CASE("UBLK-ZONE-006", contract, "A report asks for no more zones than the longes
         params.basic.dev_sectors = many * small;
         params.basic.max_sectors = max_sectors;
         Starting device(params);
-        device.server.handler = [&, table = empty_zones(many, small)](const Server::Request& request) {
-            return std::optional(answer_from(table, device.server, request, small));
-        };
+        device.on_report([&, table = empty_zones(many, small)](const Server::Request& request) {
+            return answer_from(table, device.server, request, small);
+        });
         expect_ok(device.start(), "START_DEV");
         std::uint64_t next = 0;
         unsigned longest = 0;
@@ -269,9 +279,8 @@ CASE("UBLK-ZONE-007", contract, "BLKREPORTZONE tells the application what the se
     table[0].type = static_cast<std::uint8_t>(ZoneType::conventional);
     table[0].capacity = zone_sectors;
     Starting device;
-    device.server.handler = [&](const Server::Request& request) -> std::optional<std::int32_t> {
-        return answer_from(table, device.server, request);
-    };
+    device.on_report(
+        [&](const Server::Request& request) { return answer_from(table, device.server, request); });
     expect_ok(device.start(), "START_DEV");
     table[5].reset = table[6].non_seq = 1; // no memory of the kernel's: it asks again
     struct {
