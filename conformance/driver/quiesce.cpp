@@ -201,6 +201,23 @@ CASE("UBLK-QUIESCE-010", behaviour, "A QUIESCE_DEV that was interrupted before i
     expect_ok(mortal.server->serve_until(blocker), "REG_BUF");
 }
 
+CASE("UBLK-QUIESCE-015", contract,
+     "QUIESCE_DEV of a device that waits for its recovery leaves the next server its commands",
+     needs(can_quiesce))
+{
+    Driver driver;
+    for (const auto& flavour : two_flavours()) {
+        Mortal mortal(driver, {.queue_depth = 2, .flags = quiescent(flavour.flags)});
+        mortal.lose_server(flavour.without_server);
+        start_recovery(mortal.device);
+        mortal.server.emplace(mortal.device);
+        mortal.server->fetch(0, 0);
+        expect_ok(quiesce(*mortal.server), fmt::format("QUIESCE_DEV, {}", flavour.name));
+        expect_true(!mortal.server->serve_until([&] { return mortal.server->aborted() != 0; }, settle),
+                    fmt::format("the next server's FETCH stays with the driver, {}", flavour.name));
+    }
+}
+
 CASE("UBLK-QUIESCE-013", behaviour,
      "An unprivileged device keeps QUIESCE without USER_RECOVERY, and fails all I/O after QUIESCE_DEV",
      needs(can_quiesce))

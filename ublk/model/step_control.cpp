@@ -305,8 +305,9 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
         if (device.state == DevState::live) {
             for (auto& queue : device.queues)
                 queue.canceling = true;
-            cancel_armed(device);
         }
+        if (device.state == DevState::live || !kernel_.quiesce_spares)
+            cancel_armed(device); // the next server's as well: UBLK-QUIESCE-015
         return 0;
     default:
         return 0;

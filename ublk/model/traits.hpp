@@ -38,6 +38,7 @@ struct KernelTraits {
     bool aborts_stay = false;      // a recovery device that was stopped fails all I/O after its next start
     bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
     bool resize_oopses = false;    // UPDATE_SIZE without a disk
+    bool quiesce_spares = false;   // QUIESCE_DEV of a device that waits for its recovery does nothing
     bool few_blocks = false;       // SET_PARAMS does not know DMA alignment and segments, and lets them pass
 };
 
