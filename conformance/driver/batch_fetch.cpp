@@ -317,4 +317,22 @@ CASE("UBLK-BATCH-FETCH-010", contract, "FETCH takes its buffers from the group t
     live.finish(app, {tag}, 4096);
 }
 
+CASE("UBLK-BATCH-FETCH-011", contract,
+     "STOP_DEV ends every FETCH that waits, also one whose ring has task work to run for it", needs(batch_io))
+{
+    Driver driver;
+    const auto device = driver.make({.flags = batch_io});
+    BatchServer server(device);
+    TagFetch lazy(server.base, 0, {}, 1024, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    TagFetch other(server.base);
+    server.go_live();
+    lazy.send();
+    other.send(); // makes the driver ask the first, by task work that its ring runs when it is entered
+    expect_ok(device.control(CtrlNr::stop_dev), "STOP_DEV");
+    expect_error(ENODEV, other.expect_end("the second FETCH"), "the second FETCH");
+    const auto end = lazy.next(settle);
+    expect_true(end.has_value(), "the first FETCH ends");
+    expect_error(ENODEV, end->res, "the first FETCH");
+}
+
 } // namespace conformance

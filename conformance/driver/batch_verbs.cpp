@@ -14,10 +14,10 @@ namespace {
 
 constexpr std::uint32_t multishot_flag = 1U << 1; // IORING_URING_CMD_MULTISHOT
 
-wire::Ring open_ring(unsigned cq_entries, Where where)
+wire::Ring open_ring(unsigned cq_entries, unsigned flags, Where where)
 {
-    auto ring =
-        wire::Ring::open({.entries = std::min(64U, cq_entries), .cq_entries = cq_entries, .sqe128 = false});
+    auto ring = wire::Ring::open(
+        {.entries = std::min(64U, cq_entries), .cq_entries = cq_entries, .sqe128 = false, .flags = flags});
     if (!ring)
         fail("io_uring_setup works", errno_text(ring.error()), where);
     return std::move(*ring);
@@ -185,8 +185,9 @@ void TagBuffers::make_writable()
 
 // ---- TagFetch ----
 
-TagFetch::TagFetch(const Server& server, unsigned q, const TagBuffers::Options& options, unsigned cq_entries)
-    : char_fd_(server.fd()), q_(q), ring_(open_ring(cq_entries, Where::current())),
+TagFetch::TagFetch(const Server& server, unsigned q, const TagBuffers::Options& options, unsigned cq_entries,
+                   unsigned ring_flags)
+    : char_fd_(server.fd()), q_(q), ring_(open_ring(cq_entries, ring_flags, Where::current())),
       buffers_(std::make_unique<TagBuffers>(ring_, options))
 {
     if (!copies(server.device()))

@@ -89,8 +89,9 @@ class TagBuffers {
 // FETCH_IO_CMDS of one queue, on a ring of its own.
 class TagFetch {
   public:
+    // `ring_flags`: IORING_SETUP_* beside the usual.
     explicit TagFetch(const Server& server, unsigned q = 0, const TagBuffers::Options& options = {},
-                      unsigned cq_entries = 1024);
+                      unsigned cq_entries = 1024, unsigned ring_flags = 0);
 
     ublk::wire::Ring& ring() { return ring_; }
     TagBuffers& buffers() { return *buffers_; }
