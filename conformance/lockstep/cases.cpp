@@ -103,6 +103,15 @@ bool takes_numbers()
     return Driver().control(ublk::uapi::legacy_opcode(CtrlNr::get_dev_info), none) != -EOPNOTSUPP;
 }
 
+// Bits that a kernel sets for good, one of them when it warns.
+std::string taint()
+{
+    std::ifstream file("/proc/sys/kernel/tainted");
+    std::string bits;
+    std::getline(file, bits);
+    return bits;
+}
+
 void run_share(unsigned share)
 {
     const auto plan = read_plan();
@@ -113,6 +122,7 @@ void run_share(unsigned share)
     expect_eq(rules->kernel.features.raw(), kernel_features().raw(), "the features that GET_FEATURES tells");
     if (!plan.scenario.empty())
         return run_scenario(plan.scenario, *rules);
+    const auto untouched = taint();
     SeededChance seeds(plan.seed * shares + share);
     for (unsigned steps = 0; steps < plan.steps;) {
         SeededChance chance((std::uint64_t{seeds(~0U)} << 32) | seeds(~0U));
@@ -120,6 +130,10 @@ void run_share(unsigned share)
         steps += static_cast<unsigned>(played.done.size());
         if (played.divergence)
             tell(std::move(played), *rules);
+        if (taint() != untouched) { // which it says once: nothing to shrink by
+            print(shortest_heading, played.done);
+            fail("the kernel takes a sequence without a warning", "it warned, see its log");
+        }
         count_check();
     }
 }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr Millis control_settles = 4ms; // a control command that must wait would have been answered by then
 constexpr Millis all_settles = 30ms;
+constexpr Millis aftermath = 1s; // of a server's death: a worker's time to take note
 
 // What may be the end of a disk: the rest of it takes a moment.
 bool ends_disk(Verb verb)
@@ -124,7 +125,6 @@ void Duel::settle()
 // recovers tries again, and so do we.
 bool Duel::is_aftermath(const Answered& answered) const
 {
-    constexpr Millis aftermath = 1s;
     const auto found = sent_.find(answered.token);
     if (found == sent_.end())
         return false;
@@ -136,6 +136,17 @@ bool Duel::is_aftermath(const Answered& answered) const
            (verb == Verb::set_params && answered.result == -EACCES) ||
            (verb == Verb::start && answered.result == -EEXIST) ||
            ((verb == Verb::start || verb == Verb::end_recovery) && answered.result == -EINVAL);
+}
+
+// A page that comes between the death of a second server and the worker's mark, of which nothing tells: the
+// device's state is what it was.
+bool Duel::is_early_error(const Answered& answered, const model::Answer& expected) const
+{
+    const auto& command = sent_.at(answered.token);
+    const auto ended = ends_.find(command.dev);
+    return (command.verb == Verb::read || command.verb == Verb::write) && answered.result == -EIO &&
+           expected.allows(-EREMOTEIO) && ended != ends_.end() &&
+           steady_clock::now() - ended->second < aftermath;
 }
 
 void Duel::send_again(Token token)
@@ -152,6 +163,8 @@ void Duel::send_again(Token token)
 
 void Duel::observe(const Answered& answered)
 {
+    if (answered.more)
+        return take_tags(answered);
     const auto found = expected_.find(answered.token);
     if (found == expected_.end()) {
         if (is_aftermath(answered))
@@ -168,7 +181,7 @@ void Duel::observe(const Answered& answered)
         expected_.erase(found); // the device has gone with it
         return;
     }
-    if (!allowed)
+    if (!allowed && !is_early_error(answered, found->second))
         differ(fmt::format("{} comes back with {}", name(answered.token), to_string(found->second)),
                fmt::format("it came back with {}", result_text(answered.result)));
     expected_.erase(found);
@@ -186,36 +199,64 @@ bool Duel::take_delivery(const Answered& answered)
             const auto tag = std::ranges::find(tags, answered.token, &model::Tag::command);
             if (tag == tags.end())
                 continue;
-            Command deliver{.verb = Verb::deliver, .dev = device.id};
-            deliver.queue = q;
-            deliver.tag = static_cast<std::uint16_t>(tag - tags.begin());
-            const auto held = subject_.held(device.id, q, deliver.tag);
-            if (!held) {
-                differ("a request that an application made", "one for a sector that none has touched");
-                return true;
-            }
-            deliver.value = held->app;
-            if (const auto why = model::obstacle(state_, deliver, rules_.kernel)) {
-                differ(fmt::format("{} is not delivered to tag {} of queue {}: {}", name(held->app),
-                                   deliver.tag, q, *why),
-                       "it was");
-                return true;
-            }
-            const auto& request = *std::ranges::find(device.requests, held->app, &model::Request::app);
-            const auto left = static_cast<unsigned>(model::request_bytes - request.done);
-            if (request.done != held->done_bytes || request.write != held->write || left != held->bytes)
-                differ(fmt::format("a {} of {} bytes from byte {}", request.write ? "write" : "read", left,
-                                   request.done),
-                       fmt::format("a {} of {} bytes from byte {}", held->write ? "write" : "read",
-                                   held->bytes, held->done_bytes));
-            auto outcome = rules_.step(state_, deliver, {rules_.kernel, ++last_});
-            state_ = std::move(outcome.state);
-            expect(outcome.expected, last_);
-            observe(answered);
+            if (deliver(device.id, q, static_cast<std::uint16_t>(tag - tags.begin())))
+                observe(answered);
             return true;
         }
     }
     return false;
+}
+
+// A FETCH_IO_CMDS has brought tags, and goes on.
+void Duel::take_tags(const Answered& answered)
+{
+    for (const auto& device : state_.devices) {
+        for (std::size_t q = 0; q < device.queues.size(); ++q) {
+            const auto& fetches = device.queues[q].fetches;
+            if (std::ranges::find(fetches, answered.token, &model::TagFetch::token) == fetches.end())
+                continue;
+            const auto dev = device.id; // which deliver() moves
+            for (const auto tag : answered.tags) {
+                if (!deliver(dev, static_cast<std::uint16_t>(q), tag))
+                    return;
+            }
+            return;
+        }
+    }
+    differ(fmt::format("{} is over", name(answered.token)),
+           fmt::format("it brought {} tags and goes on", answered.tags.size()));
+}
+
+// The driver has given a request to a tag. False: it may not.
+bool Duel::deliver(std::uint32_t dev, std::uint16_t queue, std::uint16_t tag)
+{
+    Command deliver{.verb = Verb::deliver, .dev = dev};
+    deliver.queue = queue;
+    deliver.tag = tag;
+    const auto held = subject_.held(dev, queue, tag);
+    if (!held) {
+        differ("a request that an application made", "one for a sector that none has touched");
+        return false;
+    }
+    deliver.value = held->app;
+    if (const auto why = model::obstacle(state_, deliver, rules_.kernel)) {
+        differ(
+            fmt::format("{} is not delivered to tag {} of queue {}: {}", name(held->app), tag, queue, *why),
+            "it was");
+        return false;
+    }
+    const auto& requests = model::find(state_, dev)->requests;
+    const auto& request = *std::ranges::find(requests, held->app, &model::Request::app);
+    const auto left = static_cast<unsigned>(model::request_bytes - request.done);
+    if (request.done != held->done_bytes || request.write != held->write || left != held->bytes)
+        differ(fmt::format("a {} of {} bytes from byte {}", request.write ? "write" : "read", left,
+                           request.done),
+               fmt::format("a {} of {} bytes from byte {}", held->write ? "write" : "read", held->bytes,
+                           held->done_bytes));
+    auto outcome = rules_.step(state_, deliver, {rules_.kernel, ++last_});
+    state_ = std::move(outcome.state);
+    expect(outcome.expected, last_);
+    return true;
 }
 
 void Duel::check_answer(const Command& command, Token token)

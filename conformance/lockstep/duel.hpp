@@ -36,8 +36,11 @@ class Duel {
     void listen();
     void observe(const Answered& answered);
     bool is_aftermath(const Answered& answered) const;
+    bool is_early_error(const Answered& answered, const ublk::model::Answer& expected) const;
     void send_again(Token token);
     bool take_delivery(const Answered& answered);
+    bool deliver(std::uint32_t dev, std::uint16_t queue, std::uint16_t tag);
+    void take_tags(const Answered& answered);
     void check_answer(const Command& command, Token token);
     void check_death(std::uint32_t dev);
     void check_gone(std::uint32_t dev);

@@ -66,6 +66,22 @@ Features some_flags(const KernelTraits& kernel, const Chance& chance)
         shmem_zc,
         shmem_zc | user_recovery,
     };
+    static const std::vector<Features> batches{
+        batch_io,
+        batch_io,
+        batch_io | user_copy,
+        batch_io | support_zero_copy,
+        batch_io | need_get_data,
+        batch_io | user_recovery,
+        batch_io | user_recovery | user_recovery_reissue,
+        batch_io | user_recovery | user_recovery_fail_io,
+        batch_io | user_recovery | quiesce,
+        batch_io | user_recovery | user_recovery_reissue | quiesce,
+        batch_io | user_recovery | user_recovery_fail_io | quiesce,
+        batch_io | support_zero_copy | user_recovery | user_recovery_reissue,
+    };
+    if (kernel.features.has(batch_io) && one_in(chance, 4))
+        return any_of(batches, chance) | no_auto_part_scan;
     auto flags = any_of(flavours, chance);
     if (flags.has(zoned) && !kernel.features.has(zoned))
         flags = {};
@@ -132,6 +148,44 @@ Given some_result(const Chance& chance)
     return any_of(results, chance);
 }
 
+Command of_tags(Verb verb, const Device& device, std::uint16_t queue, const Chance& chance)
+{
+    Command command{.verb = verb, .dev = device.id};
+    command.queue = queue;
+    command.task = static_cast<std::uint8_t>(one_in(chance, 4) ? 1 : 0);
+    return command;
+}
+
+// The commands of a device with BATCH_IO that bring it further.
+void add_batch(std::vector<Command>& ways, const Device& device, const Chance& chance)
+{
+    for (std::uint16_t q = 0; q < device.queues.size(); ++q) {
+        Command prep = of_tags(Verb::prep_tags, device, q, chance);
+        Command commit = of_tags(Verb::commit_tags, device, q, chance);
+        commit.result = some_result(chance);
+        for (std::uint16_t tag = 0; tag < device.depth; ++tag) {
+            const auto state = device.queues[q].tags[tag].state;
+            if (state == TagState::unfetched && !one_in(chance, 4))
+                prep.tags.push_back(tag);
+            if (state == TagState::owned && !one_in(chance, 3))
+                commit.tags.push_back(tag);
+        }
+        for (auto* command : {&prep, &commit}) {
+            if (command->tags.size() > 1 && one_in(chance, 2))
+                std::ranges::reverse(command->tags);
+            if (command->tags.empty())
+                continue;
+            ways.insert(ways.end(), 2, *command);
+            if (command->tags.size() < device.depth && one_in(chance, 2)) // and one that may be bad
+                ways.back().tags.push_back(static_cast<std::uint16_t>(chance(device.depth + 1U)));
+        }
+        const auto& fetches = device.queues[q].fetches;
+        const bool serves = is_ready(device.queues[q]) && device.disk;
+        if (fetches.empty() || (fetches.size() < 3 && one_in(chance, 4)))
+            ways.insert(ways.end(), serves ? 2 : 1, of_tags(Verb::fetch_tags, device, q, chance));
+    }
+}
+
 // What a server does with the payload of a request that it has.
 void add_payload(std::vector<Command>& ways, const Device& device, const Chance& chance)
 {
@@ -180,9 +234,13 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Ker
         ways.back().value = usual_sectors * (1 + chance(2));
         ways.back().blocks = some_blocks(device.flags, kernel, chance);
     }
+    const bool batch = device.flags.has(Feature::batch_io);
     if (device.server == 0)
         add(Verb::open);
-    if (const auto unfetched = places(device, TagState::unfetched); device.server != 0 && !unfetched.empty())
+    else if (batch)
+        add_batch(ways, device, chance);
+    if (const auto unfetched = places(device, TagState::unfetched);
+        device.server != 0 && !unfetched.empty() && !batch)
         for (int twice = 0; twice < 3; ++twice)
             ways.push_back(at(Verb::fetch, device, any_of(unfetched, chance),
                               static_cast<std::uint8_t>(one_in(chance, 4) ? 1 : 0)));
@@ -192,7 +250,7 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Ker
     if (device.server != 0 && (device.state == DevState::quiesced || device.state == DevState::fail_io) &&
         !waits(state, Verb::end_recovery, device.id))
         add(Verb::end_recovery);
-    if (const auto owned = places(device, TagState::owned); !owned.empty()) {
+    if (const auto owned = places(device, TagState::owned); !owned.empty() && !batch) {
         const auto& place = any_of(owned, chance);
         ways.push_back(at(Verb::commit, device, place, place.content.task));
         ways.back().result = some_result(chance);
@@ -257,6 +315,8 @@ Command anything(const State& state, const KernelTraits& kernel, const Chance& c
     command.task = static_cast<std::uint8_t>(chance(2));
     command.queue = static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 3 : 2));
     command.tag = static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 6 : 3));
+    for (auto left = chance(4); is_batch(verb) && left != 0; --left)
+        command.tags.push_back(static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 6 : 3)));
     if (verb == Verb::update_size || verb == Verb::set_params)
         command.value = usual_sectors * (1 + chance(2));
     if (const auto* device = find(state, command.dev); verb == Verb::set_params && device != nullptr)
@@ -326,8 +386,14 @@ std::optional<Command> clear_away(const State& state, const KernelTraits& kernel
         // first.
         for (const auto& place : places(device, TagState::need_data))
             steps.push_back(at(Verb::get_data, device, place, place.content.task));
+        const bool batch = device.flags.has(Feature::batch_io);
+        const auto one = [&](Verb single, Verb many, const Place& place, std::uint8_t task) {
+            steps.push_back(at(batch ? many : single, device, place, task));
+            steps.back().tags.assign(1, place.tag);
+        };
         for (const auto& place : places(device, TagState::owned))
-            steps.push_back(at(Verb::commit, device, place, place.content.task));
+            for (const auto task : {place.content.task, std::uint8_t{1}})
+                one(Verb::commit, Verb::commit_tags, place, task);
         for (std::uint8_t task = 0; task < device.fixed.size(); ++task) {
             for (std::size_t slot = 0; slot < fixed_buffers; ++slot) {
                 if (device.fixed[task][slot] != 0)
@@ -337,7 +403,7 @@ std::optional<Command> clear_away(const State& state, const KernelTraits& kernel
         }
         for (const auto& place : places(device, TagState::unfetched)) {
             for (const auto task : {std::uint8_t{0}, std::uint8_t{1}})
-                steps.push_back(at(Verb::fetch, device, place, task));
+                one(Verb::fetch, Verb::prep_tags, place, task);
         }
         for (const auto& step : steps) {
             if (!obstacle(state, step, kernel))

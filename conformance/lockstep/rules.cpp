@@ -79,6 +79,21 @@ Outcome share_twice(State state, const Command& command, const Context& context)
     return outcome;
 }
 
+// PREP_IO_CMDS keeps the tags before a bad one.
+Outcome keep_prepared(State state, const Command& command, const Context& context)
+{
+    auto outcome = step(state, command, context);
+    const auto answer = outcome.expected.answer;
+    const bool refused = !answer.is_pending() && answer.allowed().front() < 0;
+    if (command.verb != Verb::prep_tags || command.tags.size() < 2 || !refused)
+        return outcome;
+    Command first = command;
+    first.tags.resize(1);
+    outcome = step(std::move(state), first, context);
+    outcome.expected.answer = answer;
+    return outcome;
+}
+
 constexpr std::array planted{
     PlantedRule{"start-early", "START_DEV does not wait for FETCHes", &start_early},
     PlantedRule{"commit-for-others", "a task commits what another has fetched", &commit_for_others},
@@ -86,6 +101,7 @@ constexpr std::array planted{
     PlantedRule{"obey-strangers", "an unprivileged device takes commands from anybody", &obey_strangers},
     PlantedRule{"any-blocks", "SET_PARAMS takes an integrity block of any device", &any_blocks},
     PlantedRule{"share-twice", "REG_BUF registers a page twice", &share_twice},
+    PlantedRule{"keep-prepared", "PREP_IO_CMDS keeps the tags before a bad one", &keep_prepared},
     PlantedRule{"no-numbers", "no command is known by its number alone", &no_numbers},
 };
 

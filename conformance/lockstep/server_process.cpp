@@ -1,5 +1,6 @@
 #include "conformance/lockstep/server_process.hpp"
 
+#include "conformance/driver/batch_verbs.hpp"
 #include "conformance/driver/case.hpp"
 #include "conformance/driver/child.hpp"
 #include "conformance/driver/expect.hpp"
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <deque>
 #include <fcntl.h>
 #include <memory>
 #include <optional>
@@ -28,6 +30,7 @@ struct ServerProcess::Order {
     enum class Kind : std::uint8_t {
         open,
         send,
+        send_batch,
         copy_out,
         copy_in,
         collect,
@@ -38,12 +41,13 @@ struct ServerProcess::Order {
     std::uint32_t op = 0;
     IoCmd cmd;
     std::uint64_t user_data = 0;
+    BatchOrder batch;
 };
 
 struct ServerProcess::Report {
     std::int64_t result = 0;
     std::uint64_t count = 0;
-    std::array<Completion, 32> completions{};
+    std::array<Brought, 32> completions{};
     IoDesc desc;
 };
 
@@ -71,6 +75,8 @@ bool say(int socket, const T& message)
 }
 
 constexpr unsigned fixed_slots = 16;
+
+constexpr TagBuffers::Options tag_buffers{.count = 16, .bytes = 2 * Brought::most_tags};
 
 // What the tasks of one server share.
 class Shared {
@@ -115,6 +121,17 @@ class Shared {
             ublk::model::fixed_buffers + std::size_t{cmd.q_id} * device_.queue_depth + cmd.tag;
         return registers ? behind % fixed_slots : 0;
     }
+    std::vector<std::byte> elements(const BatchOrder& order, uapi::BatchFlags flags) const
+    {
+        std::vector<uapi::BatchEntry> entries;
+        for (std::size_t i = 0; i < order.count; ++i) {
+            const IoCmd place{.q_id = order.queue, .tag = order.tags[i]};
+            entries.push_back({.head = {.tag = order.tags[i], .buf_index = 0, .result = order.results[i]},
+                               .buf_addr = order.zeros ? 0 : buffer(place)});
+        }
+        return uapi::encode_batch(entries, flags);
+    }
+    bool is_batch() const { return Features::from_raw(device_.flags).has(Feature::batch_io); }
     IoDesc describe(const IoCmd& cmd) const
     {
         return cmd.q_id < maps_.size() ? maps_[cmd.q_id].read(cmd.tag) : IoDesc{};
@@ -126,6 +143,76 @@ class Shared {
     Fd node_;
     std::vector<wire::DescriptorMap> maps_;
     std::uint64_t buffers_ = 0;
+};
+
+// A task's ring, with what it lends the driver.
+class TaskRing {
+  public:
+    TaskRing(const Shared& shared, int event) : shared_(shared)
+    {
+        auto opened = wire::Ring::open({.entries = 64, .sqe128 = false});
+        if (!opened)
+            return;
+        ring_ = std::move(*opened);
+        if (io_uring_register_eventfd(&ring_->raw(), event) != 0 ||
+            ring_->register_empty_buffers(fixed_slots) != 0)
+            ring_.reset();
+        else if (shared.is_batch())
+            tags_.emplace(*ring_, tag_buffers);
+    }
+
+    explicit operator bool() const { return ring_.has_value(); }
+    std::int64_t send(std::uint32_t op, IoCmd cmd, bool buffer, std::uint64_t user_data)
+    {
+        if (buffer)
+            cmd.addr = shared_.buffer(cmd);
+        io_uring_sqe& entry = *ring_->sqe();
+        wire::prep_io(entry, shared_.fd(), op, cmd, user_data);
+        entry.addr = shared_.slot(cmd);
+        return std::min(ring_->submit(), 0);
+    }
+    std::int64_t send(const BatchOrder& order, std::uint64_t user_data)
+    {
+        constexpr std::uint32_t multishot = 1U << 1; // IORING_URING_CMD_MULTISHOT
+        const bool fetches = order.nr == IoNr::fetch_io_cmds;
+        const auto flags =
+            order.addresses ? uapi::BatchFlags(uapi::BatchFlag::has_buf_addr) : uapi::BatchFlags{};
+        const auto& elements = sent_.emplace_back(shared_.elements(order, flags));
+        const uapi::BatchIo head{.q_id = order.queue,
+                                 .flags = flags.raw(),
+                                 .nr_elem = order.count,
+                                 .elem_bytes = static_cast<std::uint8_t>(
+                                     fetches ? sizeof(std::uint16_t) : uapi::batch_elem_bytes(flags))};
+        io_uring_sqe& entry = *ring_->sqe();
+        wire::prep_batch(entry, shared_.fd(), uapi::opcode(order.nr), head,
+                         fetches ? 0 : reinterpret_cast<std::uintptr_t>(elements.data()), user_data);
+        if (fetches && shared_.is_batch()) {
+            entry.uring_cmd_flags |= multishot;
+            entry.flags |= IOSQE_BUFFER_SELECT;
+            entry.buf_group = tags_->group();
+        }
+        return std::min(ring_->submit(), 0);
+    }
+    std::optional<Brought> next()
+    {
+        const auto done = ring_->poll();
+        if (!done)
+            return std::nullopt;
+        Brought brought{.done = *done, .more = (done->flags & IORING_CQE_F_MORE) != 0};
+        if ((done->flags & IORING_CQE_F_BUFFER) != 0) {
+            const unsigned id = done->flags >> IORING_CQE_BUFFER_SHIFT;
+            for (const auto tag : tags_->tags(id, done->res))
+                brought.tags.at(brought.count++) = tag;
+            tags_->provide(id);
+        }
+        return brought;
+    }
+
+  private:
+    const Shared& shared_;
+    std::optional<wire::Ring> ring_;
+    std::optional<TagBuffers> tags_;
+    std::deque<std::vector<std::byte>> sent_; // elements, which the driver may still read
 };
 
 } // namespace
@@ -142,13 +229,9 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
     drop_sys_admin();
     Shared shared(device_);
     const auto task = [&shared](int socket, int event) {
-        auto opened = wire::Ring::open({.entries = 64, .sqe128 = false});
-        auto ring = opened ? std::optional(std::move(*opened)) : std::nullopt;
-        if (ring && (io_uring_register_eventfd(&ring->raw(), event) != 0 ||
-                     ring->register_empty_buffers(fixed_slots) != 0))
-            ring.reset();
+        std::optional<TaskRing> ring(std::in_place, shared, event);
         Order order;
-        while (ring && receive(socket, order)) {
+        while (ring && *ring && receive(socket, order)) {
             Report report;
             if (order.kind == Order::Kind::open)
                 report.result = shared.open();
@@ -156,16 +239,11 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
                 report.result = shared.copy(order.cmd, order.kind == Order::Kind::copy_out);
             if (order.kind == Order::Kind::describe)
                 report.desc = shared.describe(order.cmd);
-            if (order.kind == Order::Kind::send) {
-                if (order.buffer)
-                    order.cmd.addr = shared.buffer(order.cmd);
-                io_uring_sqe& entry = *ring->sqe();
-                wire::prep_io(entry, shared.fd(), order.op, order.cmd, order.user_data);
-                entry.addr = shared.slot(order.cmd);
-                const int sent = ring->submit();
-                report.result = sent < 0 ? sent : 0;
-            }
-            for (auto more = ring->poll(); more; more = ring->poll())
+            if (order.kind == Order::Kind::send)
+                report.result = ring->send(order.op, order.cmd, order.buffer, order.user_data);
+            if (order.kind == Order::Kind::send_batch)
+                report.result = ring->send(order.batch, order.user_data);
+            for (auto more = ring->next(); more; more = ring->next())
                 report.completions.at(report.count++) = *more;
             if (order.kind == Order::Kind::end)
                 ring.reset();
@@ -235,13 +313,18 @@ long ServerProcess::send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer
     return tell(task, order).result;
 }
 
+long ServerProcess::send(unsigned task, const BatchOrder& order, std::uint64_t user_data)
+{
+    return tell(task, {.kind = Order::Kind::send_batch, .user_data = user_data, .batch = order}).result;
+}
+
 long ServerProcess::copy(unsigned task, unsigned queue, unsigned tag, bool out)
 {
     const IoCmd place{.q_id = static_cast<std::uint16_t>(queue), .tag = static_cast<std::uint16_t>(tag)};
     return tell(task, {.kind = out ? Order::Kind::copy_out : Order::Kind::copy_in, .cmd = place}).result;
 }
 
-std::vector<Completion> ServerProcess::completions()
+std::vector<Brought> ServerProcess::completions()
 {
     for (unsigned t = 0; t < tasks; ++t) {
         eventfd_t count = 0;
@@ -249,6 +332,14 @@ std::vector<Completion> ServerProcess::completions()
             tell(t, {});
     }
     return std::exchange(early_, {});
+}
+
+void ServerProcess::pause()
+{
+    for (unsigned t = 0; t < tasks; ++t) {
+        if (!ended_[t])
+            tell(t, {});
+    }
 }
 
 IoDesc ServerProcess::describe(unsigned queue, unsigned tag)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "conformance/driver/driver.hpp"
+#include "ublk/model/command.hpp"
 
 #include <array>
 #include <cstdint>
@@ -11,7 +12,26 @@
 
 namespace conformance::lockstep {
 
-using ublk::wire::Completion;
+// A completion, with the tags that a FETCH_IO_CMDS has brought.
+struct Brought {
+    static constexpr std::size_t most_tags = 8;
+    ublk::wire::Completion done;
+    std::array<std::uint16_t, most_tags> tags{};
+    std::uint8_t count = 0;
+    bool more = false; // the command goes on
+};
+
+// PREP_IO_CMDS, COMMIT_IO_CMDS or FETCH_IO_CMDS.
+struct BatchOrder {
+    static constexpr std::size_t most_tags = ublk::model::most_tags;
+    IoNr nr = IoNr::prep_io_cmds;
+    std::uint16_t queue = 0;
+    std::array<std::uint16_t, most_tags> tags{};
+    std::array<std::int32_t, most_tags> results{}; // COMMIT
+    std::uint8_t count = 0;
+    bool addresses = false; // elements have one, by their flag
+    bool zeros = false;     // ... and it is 0
+};
 
 class ServerProcess {
   public:
@@ -29,10 +49,12 @@ class ServerProcess {
     // Sends an I/O command: 0, or -errno of io_uring_enter. `buffer`: the tag's own; else the address is the
     // command's. AUTO_BUF_REG gets a slot for each tag, behind those that register_buffer uses.
     long send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer, std::uint64_t user_data);
+    long send(unsigned task, const BatchOrder& order, std::uint64_t user_data);
     // pread (out) or pwrite of a request's payload on ublkcN: bytes, or -errno.
     long copy(unsigned task, unsigned queue, unsigned tag, bool out);
-    std::vector<Completion> completions(); // that are there, of both tasks
+    std::vector<Brought> completions(); // that are there, of both tasks
     IoDesc describe(unsigned queue, unsigned tag);
+    void pause(); // every task has run what the kernel had for it to run
     void end_task(unsigned task);
     void kill(); // SIGKILL, and waits for its end
 
@@ -47,7 +69,7 @@ class ServerProcess {
     std::array<Fd, tasks> sockets_;
     std::array<Fd, tasks> events_; // of each task's ring: readable if there is a completion
     std::array<bool, tasks> ended_{};
-    std::vector<Completion> early_; // that came with another answer
+    std::vector<Brought> early_; // that came with another answer
 };
 
 } // namespace conformance::lockstep

@@ -4,6 +4,7 @@
 #include "conformance/driver/integrity_verbs.hpp"
 #include "conformance/driver/user_verbs.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -204,6 +205,22 @@ long open_disk(const Command& command, Fd& disk)
     return result;
 }
 
+// Servers of such devices get at the payload by themselves.
+bool moves_payload(const model::Device& device)
+{
+    return device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
+}
+
+// What a COMMIT says of the request that the tag has; 0 if it has none.
+std::int32_t result_of(const Command& command, unsigned tag, const model::Device& device)
+{
+    if (command.queue >= device.queues.size() || tag >= device.depth)
+        return 0;
+    const auto app = device.queues[command.queue].tags[tag].request;
+    const auto request = std::ranges::find(device.requests, app, &model::Request::app);
+    return request == device.requests.end() ? 0 : model::committed_bytes(*request, command.result);
+}
+
 } // namespace
 
 Subject::Subject()
@@ -346,24 +363,42 @@ void Subject::send_control(const Command& command, Token token, const model::Dev
 
 void Subject::send_io(const Command& command, Token token, const model::Device& before)
 {
+    if (model::is_batch(command.verb))
+        return send_batch(command, token, before);
     IoCmd cmd{.q_id = command.queue, .tag = command.tag};
-    if (command.verb == Verb::commit && command.queue < before.queues.size() && command.tag < before.depth) {
-        const auto app = before.queues[command.queue].tags[command.tag].request;
-        for (const auto& request : before.requests) {
-            if (request.app == app)
-                cmd.result = model::committed_bytes(request, command.result);
-        }
-    }
+    if (command.verb == Verb::commit)
+        cmd.result = result_of(command, command.tag, before);
     const bool registers = command.verb == Verb::register_buffer || command.verb == Verb::unregister_buffer;
     if (registers) // the index; one that no ring has, instead of one that others use
         cmd.addr = command.value < model::fixed_buffers ? command.value : 1000;
     // Whoever moves the payload himself needs no buffer, and may have none.
-    const bool copies =
-        !before.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
-    const bool buffer = !registers && copies == (command.given == Given::good);
+    const bool buffer = !registers && moves_payload(before) != (command.given == Given::good);
     const auto op = io_op(command.verb);
     const long sent = servers_.at(command.dev)
                           ->send(command.task, command.bare ? uapi::opcode_nr(op) : op, cmd, buffer, token);
+    if (sent != 0)
+        at_once_.push_back({token, sent});
+}
+
+void Subject::send_batch(const Command& command, Token token, const model::Device& before)
+{
+    BatchOrder order{.nr = command.verb == Verb::prep_tags     ? IoNr::prep_io_cmds
+                           : command.verb == Verb::commit_tags ? IoNr::commit_io_cmds
+                                                               : IoNr::fetch_io_cmds,
+                     .queue = command.queue};
+    for (const auto tag : command.tags) {
+        order.tags.at(order.count) = tag;
+        order.results.at(order.count++) = result_of(command, tag, before);
+    }
+    const bool wrong = command.given != Given::good;
+    // To a device without BATCH_IO the flags would be a tag.
+    order.addresses = before.flags.has(Feature::batch_io) && moves_payload(before) == wrong &&
+                      command.verb != Verb::fetch_tags;
+    order.zeros = wrong && !moves_payload(before);
+    auto& server = *servers_.at(command.dev);
+    const long sent = server.send(command.task, order, token);
+    // One that another task's ring is about to look at is not canceled: UBLK-BATCH-FETCH-011.
+    server.pause();
     if (sent != 0)
         at_once_.push_back({token, sent});
 }
@@ -435,8 +470,11 @@ std::vector<Answered> Subject::collect()
         it = sent_.erase(it);
     }
     for (auto& [id, server] : servers_) {
-        for (const auto& done : server->completions())
-            answers.push_back({static_cast<Token>(done.user_data), done.res});
+        for (const auto& brought : server->completions())
+            answers.push_back({static_cast<Token>(brought.done.user_data),
+                               brought.done.res,
+                               {brought.tags.begin(), brought.tags.begin() + brought.count},
+                               brought.more});
     }
     for (auto it = apps_.begin(); it != apps_.end();) {
         if (!it->second.done()) { // asked once: it may be done a moment later

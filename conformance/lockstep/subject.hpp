@@ -24,6 +24,8 @@ using ublk::model::Verb;
 struct Answered {
     Token token;
     long result;
+    std::vector<std::uint16_t> tags{}; // that a FETCH_IO_CMDS has brought
+    bool more = false;                 // and it goes on
 };
 
 // Whether ADD_DEV would find the id free. It outlives the device a little.
@@ -67,6 +69,7 @@ class Subject {
     };
     void send_control(const Command& command, Token token, const ublk::model::Device* before);
     void send_io(const Command& command, Token token, const ublk::model::Device& before);
+    void send_batch(const Command& command, Token token, const ublk::model::Device& before);
     void start_app(const Command& command, Token token);
     void interrupt(std::uint32_t dev);
     void take_answer(Token token, const Command& command);

@@ -8,6 +8,7 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ublk::model {
 
@@ -36,6 +37,9 @@ enum class Verb : std::uint8_t {
     register_buffer,   // the request's pages become a fixed buffer of the task's ring
     unregister_buffer, // ... no longer
     unknown_io,        // an operation that no kernel has
+    prep_tags,         // PREP_IO_CMDS: tags of a device with BATCH_IO, as FETCH is for one of another device
+    commit_tags,       // COMMIT_IO_CMDS
+    fetch_tags,        // FETCH_IO_CMDS: stays, and comes back with each request of the queue
     copy_out,          // pread on ublkcN: the payload of a write
     copy_in,           // pwrite on ublkcN: the payload of a read
     end_task,          // the ring of a task, and the task with it
@@ -101,11 +105,14 @@ enum class Sender : std::uint8_t {
 inline constexpr std::array senders{Sender::root, Sender::owner, Sender::stranger};
 std::string_view to_string(Sender sender);
 
+inline constexpr std::size_t most_tags = 8; // of one command
+
 // One step of a sequence. Members that the verb does not use stay as they are here.
 struct Command {
     Verb verb = Verb::get_info;
     std::uint32_t dev = 0; // the driver's id
     std::uint16_t queue = 0, tag = 0;
+    std::vector<std::uint16_t> tags{};   // at most `most_tags`;   // prep_tags, commit_tags: in this order
     std::uint8_t task = 0;               // of the server: 0 or 1
     Given given = Given::good;           // pid, parameters or buffer
     Given result = Given::good;          // commit
@@ -136,7 +143,13 @@ constexpr bool is_control(Verb verb)
 // Commands to ublkcN.
 constexpr bool is_io(Verb verb)
 {
-    return verb >= Verb::fetch && verb <= Verb::unknown_io;
+    return verb >= Verb::fetch && verb <= Verb::fetch_tags;
+}
+
+// ... for many tags at once.
+constexpr bool is_batch(Verb verb)
+{
+    return verb >= Verb::prep_tags && verb <= Verb::fetch_tags;
 }
 
 } // namespace ublk::model

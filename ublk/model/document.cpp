@@ -85,6 +85,31 @@ std::string tag_section()
     return text + "```\n";
 }
 
+std::string batch_section()
+{
+    std::string text =
+        "## Tags of devices with BATCH_IO\n\n"
+        "PREP_IO_CMDS takes all of its tags or none, COMMIT_IO_CMDS those before the first that it "
+        "may not. Requests, cancels\nand releases change tags as above; what comes back is a "
+        "FETCH_IO_CMDS of the queue, which brings the tags of requests and goes\non.\n\n| state |";
+    std::string rule = "\n|---|";
+    for (const auto event : batch_events) {
+        text += fmt::format(" {} |", to_string(event));
+        rule += "---|";
+    }
+    text += rule + "\n";
+    for (const auto state : batch_states) {
+        text += fmt::format("| **{}** |", to_string(state));
+        for (const auto event : batch_events) {
+            const BatchRow& row = *batch_row(state, event);
+            text += row.result != 0 ? fmt::format(" {} |", result_text(row.result))
+                                    : fmt::format(" → {} |", to_string(row.to));
+        }
+        text += "\n";
+    }
+    return text;
+}
+
 std::string reply_text(const ControlReply& reply, Verb verb)
 {
     switch (reply.kind) {
@@ -195,9 +220,9 @@ std::string document()
                        "test holds the two "
                        "equal. It\nis Linux {}; what older kernels do otherwise is at the end. `ublkcheck "
                        "lockstep` holds the "
-                       "model against kernels.\n\n{}\n{}\n{}\n{}",
-                       uapi::to_string(reference_version), tag_section(), control_section(), sender_section(),
-                       trait_section());
+                       "model against kernels.\n\n{}\n{}\n{}\n{}\n{}",
+                       uapi::to_string(reference_version), tag_section(), batch_section(), control_section(),
+                       sender_section(), trait_section());
 }
 
 } // namespace ublk::model

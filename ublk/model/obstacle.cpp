@@ -61,7 +61,8 @@ Reason start_hazard(const State& state, const Device& device, const Command& com
 {
     const bool waits = std::ranges::any_of(
         state.waiting, [&](const Waiting& w) { return w.command.dev == device.id && starts(w.command); });
-    const bool goes_on = starts(command) || (waits && command.verb == Verb::fetch);
+    const bool goes_on =
+        starts(command) || (waits && (command.verb == Verb::fetch || command.verb == Verb::prep_tags));
     if (!goes_on)
         return std::nullopt;
     if (kernel.any_pid && starts(command) && (command.given == Given::wrong || device.server == 0))
@@ -70,7 +71,10 @@ Reason start_hazard(const State& state, const Device& device, const Command& com
         return "the zones that a disk asks its server for are not in the model";
     if (device.aborting)
         return "this kernel goes on failing all I/O: UBLK-QUIESCE-012";
-    if (kernel.no_stopping && any_tag(device, is_canceled))
+    const bool aborts = std::ranges::any_of(device.queues, [](const Queue& queue) { return queue.aborts; });
+    if (aborts && kernel.aborts_stay)
+        return "this kernel fails all commands of the next server: UBLK-QUIESCE-012";
+    if (kernel.no_stopping && (aborts || any_tag(device, is_canceled)))
         return "this kernel starts a disk on commands that have come back: UBLK-CTRL-STOP-008";
     if (kernel.one_shot_start && device.completed && !is_ready(device))
         return "this kernel does not wait for a second round: UBLK-START-010";
@@ -107,6 +111,70 @@ Reason queue_daemon_hazard(const State& state, const Device& device, const Comma
     return std::nullopt;
 }
 
+// PREP_IO_CMDS has a bad tag behind the one with which all are prepared.
+bool completes_and_fails(Device device, const Command& command)
+{
+    if (command.queue >= device.queues.size())
+        return false;
+    auto& tags = device.queues[command.queue].tags;
+    for (const auto number : command.tags) {
+        if (number >= tags.size() || tags[number].state != TagState::unfetched)
+            return is_ready(device);
+        tags[number].state = TagState::armed;
+    }
+    return false;
+}
+
+// The payload of requests that a server gets at by itself, and what becomes of it when the server goes.
+Reason payload_hazard(const Device& device, const Command& command, const KernelTraits& kernel)
+{
+    const bool ends = command.verb == Verb::kill || command.verb == Verb::end_task;
+    const bool committed = std::ranges::any_of(
+        device.requests, [](const Request& request) { return request.committed.has_value(); });
+    if (ends && committed)
+        return "a ring that has the pages of a request that it has committed never ends: "
+               "conformance/known/reports/committed-buffer-outlives-server.md";
+    if (committed && (command.verb == Verb::copy_in || command.verb == Verb::copy_out))
+        return "what pread and pwrite get of a request that is committed is not in the model";
+    const bool with_server = std::ranges::any_of(device.requests, &Request::delivered);
+    if (kernel.references_stay && ends && with_server &&
+        device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg))
+        return "this kernel warns when a server dies with a request whose payload it moves itself: "
+               "UBLK-ZONE-013";
+    if (!kernel.features.has(Feature::support_zero_copy) || kernel.features.has(Feature::buf_reg_off_daemon))
+        return std::nullopt;
+    if (command.verb == Verb::register_buffer || command.verb == Verb::unregister_buffer)
+        return "the rules for buffers on this kernel are not in the model";
+    if (ends && with_server && device.flags.has(Feature::auto_buf_reg))
+        return "this kernel crashes when a ring goes with a request's pages: UBLK-LIFE-014";
+    return std::nullopt;
+}
+
+// What this kernel is known to do wrong with the command.
+Reason defect(const State& state, const Device& device, const Command& command, const KernelTraits& kernel)
+{
+    if (kernel.resize_oopses && command.verb == Verb::update_size &&
+        (!device.disk || is_stopping(state, device)))
+        return "this kernel crashes on UPDATE_SIZE without a disk: UBLK-SIZE-002, UBLK-SIZE-010";
+    const bool looks_at_tags = is_io(command.verb) || starts(command) || command.verb == Verb::open ||
+                               command.verb == Verb::copy_in || command.verb == Verb::copy_out ||
+                               command.verb == Verb::end_task || command.verb == Verb::kill;
+    if (device.unreset && looks_at_tags)
+        return "this kernel keeps the tags of the dead server: UBLK-CTRL-STOP-010, UBLK-LIFE-016";
+    if (kernel.no_buffer_hangs && command.verb == Verb::fetch && command.given == Given::wrong)
+        return "this kernel does not answer a FETCH without the buffer that it needs: UBLK-IO-FETCH-002";
+    if (kernel.one_shot_start && command.verb == Verb::prep_tags && completes_and_fails(device, command))
+        return "this kernel starts on a PREP that fails after it has completed the device: UBLK-START-010";
+    if (kernel.cancel_repeats && command.verb == Verb::fetch && any_tag(device, is_canceled))
+        return "this kernel completes a canceled command again: UBLK-TAG-102";
+    const bool cancels = stops(command) || command.verb == Verb::kill || command.verb == Verb::end_task ||
+                         command.verb == Verb::quiesce;
+    if (kernel.cancel_repeats && cancels && device.completed && !is_ready(device) &&
+        any_tag(device, is_armed))
+        return "this kernel does not cancel commands of a second round before it is complete: UBLK-TAG-102";
+    return std::nullopt;
+}
+
 Reason hazard(const State& state, const Device& device, const Command& command, const KernelTraits& kernel)
 {
     const bool starting = std::ranges::any_of(
@@ -123,37 +191,20 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
     if (command.verb == Verb::set_params && starting)
         return "START_DEV would take some parameters from before and some from after: UBLK-START-004";
     // It waits for the lock, which STOP_DEV has until the server has answered, and no signal ends that.
-    if (command.verb == Verb::fetch && is_stopping(state, device))
+    if ((command.verb == Verb::fetch || command.verb == Verb::prep_tags) && is_stopping(state, device))
         return "FETCH beside a STOP_DEV that waits hangs the task that is to answer: UBLK-RING-007";
-    if (kernel.resize_oopses && command.verb == Verb::update_size &&
-        (!device.disk || is_stopping(state, device)))
-        return "this kernel crashes on UPDATE_SIZE without a disk: UBLK-SIZE-002, UBLK-SIZE-010";
     if (command.verb == Verb::kill && waits_to_stop(state, device) && !is_stopping(state, device))
         return "STOP_DEV and the end of a ring would cancel the same commands: "
                "conformance/known/reports/ring-exit-beside-del-dev.md";
-    const bool touches_tags = !is_control(command.verb) || starts(command);
-    if (device.unreset && touches_tags && command.verb != Verb::interrupt &&
-        command.verb != Verb::close_block &&
-        (command.verb != Verb::read && command.verb != Verb::write && command.verb != Verb::open_block))
-        return "this kernel keeps the tags of the dead server: UBLK-CTRL-STOP-010, UBLK-LIFE-016";
-    const bool committed = std::ranges::any_of(
-        device.requests, [](const Request& request) { return request.committed.has_value(); });
-    if ((command.verb == Verb::kill || command.verb == Verb::end_task) && committed)
-        return "a ring that has the pages of a request that it has committed never ends: "
-               "conformance/known/reports/committed-buffer-outlives-server.md";
-    const bool copies = command.verb == Verb::copy_in || command.verb == Verb::copy_out;
-    if (copies && committed)
-        return "what pread and pwrite get of a request that is committed is not in the model";
-    if (command.verb == Verb::register_buffer && kernel.features.has(Feature::support_zero_copy) &&
-        !kernel.features.has(Feature::buf_reg_off_daemon))
-        return "the rules for buffers on this kernel are not in the model";
-    if (kernel.cancel_repeats && command.verb == Verb::fetch && any_tag(device, is_canceled))
-        return "this kernel completes a canceled command again: UBLK-TAG-102";
-    const bool cancels = stops(command) || command.verb == Verb::kill || command.verb == Verb::end_task ||
-                         command.verb == Verb::quiesce;
-    if (kernel.cancel_repeats && cancels && device.completed && !is_ready(device) &&
-        any_tag(device, is_armed))
-        return "this kernel does not cancel commands of a second round before it is complete: UBLK-TAG-102";
+    if (command.verb == Verb::kill && std::ranges::any_of(device.requests, [&](const Request& request) {
+            return device.flags.has(Feature::batch_io) && request.parked &&
+                   !device.queues[request.queue].canceling;
+        }))
+        return "whether a tag has what was parked is not in the model";
+    if (const auto why = payload_hazard(device, command, kernel))
+        return why;
+    if (const auto why = defect(state, device, command, kernel))
+        return why;
     if (const auto why = start_hazard(state, device, command, kernel))
         return why;
     if (kernel.queue_daemon)
@@ -176,6 +227,9 @@ Reason impossible(const State& state, const Device& device, const Command& comma
             return "ublkbN is gone, or about to go";
         if (device.requests.size() >= most_requests || command.queue >= device.queues.size())
             return "enough requests wait";
+        if (device.flags.has(Feature::batch_io) &&
+            std::ranges::count(device.requests, command.queue, &Request::queue) >= device.depth)
+            return "which of the requests have a tag is not in the model";
         return std::nullopt;
     case Verb::close_block:
         if (device.block_opens == 0)

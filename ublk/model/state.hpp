@@ -30,11 +30,20 @@ struct Tag {
     bool operator==(const Tag&) const = default;
 };
 
+// A FETCH_IO_CMDS that is with the driver.
+struct TagFetch {
+    Token token = 0;
+    std::uint8_t task = 0;
+    bool operator==(const TagFetch&) const = default;
+};
+
 struct Queue {
     std::vector<Tag> tags;
-    bool canceling = false;  // requests are not delivered
-    bool fail_io = false;    // requests are refused with -EREMOTEIO
-    bool had_daemon = false; // the queue was complete once in this round, by `daemon`
+    bool canceling = false; // requests are not delivered
+    bool fail_io = false;   // requests are refused with -EREMOTEIO
+    bool aborts = false; // BATCH_IO: FETCH_IO_CMDS is refused, and requests are that would wait for a server
+    std::vector<TagFetch> fetches{}; // BATCH_IO
+    bool had_daemon = false;         // the queue was complete once in this round, by `daemon`
     std::uint8_t daemon = 0;
     bool operator==(const Queue&) const = default;
 };
@@ -45,6 +54,7 @@ struct Request {
     std::uint16_t queue = 0;
     bool write = false;
     bool delivered = false; // a tag has it
+    bool queued = false;    // BATCH_IO: a tag has it, and it waits for a FETCH_IO_CMDS
     bool parked =
         false; // it waits for a server; it may be delivered, and must be only after END_USER_RECOVERY
     std::uint16_t done = 0; // bytes that a short answer has completed
@@ -78,6 +88,7 @@ struct Device {
     bool deleted = false;
     bool stopping = false;         // STOP_DEV came while ublkcN was open
     bool completed = false;        // a round of FETCHes has been complete
+    bool lost_fetch = false;       // BATCH_IO: a FETCH_IO_CMDS of this server has gone with its task
     bool aborting = false;         // KernelTraits::aborts_stay has come true
     bool unreset = false;          // tags are as the dead server left them
     std::uint32_t server = 0;      // the process that has ublkcN open, by number; 0: none

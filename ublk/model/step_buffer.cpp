@@ -19,7 +19,8 @@ void Stepper::register_buffer(Device& device, const Command& command)
     const bool offered = kernel_.features.has(Feature::support_zero_copy);
     const bool there = command.queue < device.queues.size() && command.tag < device.depth;
     const Tag* tag = there ? &device.queues[command.queue].tags[command.tag] : nullptr;
-    const bool own = tag != nullptr && tag->state != TagState::unfetched && tag->task == command.task;
+    const bool own = tag != nullptr && tag->state != TagState::unfetched && tag->task == command.task &&
+                     !device.flags.has(Feature::batch_io);
     if (!offered || own) {
         if (const auto error = io_error(device, command))
             return complete(own_, *error);

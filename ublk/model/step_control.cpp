@@ -188,6 +188,8 @@ std::int32_t Stepper::add(const Command& command)
         return -EEXIST;
     if (flags.has(Feature::zoned) && !flags.has_any(Feature::user_copy | Feature::support_zero_copy))
         return -EINVAL;
+    if (flags.has(Feature::batch_io) && command.depth == 1) // UBLK-BATCH-GEN-008
+        return -EINVAL;
     for (id = id == uapi::no_dev_id ? 0 : id; find(state_, id) != nullptr;)
         ++id;
     Queue queue;
@@ -281,8 +283,7 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
         device.disk = device.disk_object = true;
         device.state = DevState::live;
         device.info_server = device.server;
-        for (auto& request : device.requests)
-            request.parked = request.parked && device.queues[request.queue].canceling;
+        readmit(device);
         return 0;
     case Verb::stop:
     case Verb::try_stop:
@@ -352,8 +353,9 @@ void Stepper::interrupt(const Device& device)
 
 void Stepper::finish_stop(Device& device)
 {
+    if (device.disk || device.server != 0 || kernel_.no_stopping)
+        cancel_armed(device);
     remove_disk(device);
-    cancel_armed(device);
     device.stopping = device.server != 0 && !kernel_.no_stopping;
 }
 

@@ -9,10 +9,10 @@ namespace ublk::model {
 
 namespace {
 
-std::size_t delivered(const Device& device, std::uint16_t queue)
+std::size_t with_tag(const Device& device, std::uint16_t queue)
 {
     return static_cast<std::size_t>(std::ranges::count_if(
-        device.requests, [&](const Request& r) { return r.delivered && r.queue == queue; }));
+        device.requests, [&](const Request& r) { return (r.delivered || r.queued) && r.queue == queue; }));
 }
 
 bool is_stopping(const State& state, const Device& device)
@@ -43,6 +43,8 @@ std::optional<std::string> no_delivery(const State& state, const Command& comman
         return fmt::format("it belongs to queue {}", request->queue);
     if (queue.canceling)
         return "the queue is canceling";
+    if (device->flags.has(Feature::batch_io) && !request->queued && !request->parked)
+        return "no tag has it";
     const auto tag = queue.tags[command.tag].state;
     if (tag_row(tag, TagEvent::request, TagWhen::plain)->reply.kind == TagReply::Kind::never)
         return fmt::format("the tag is {}", to_string(tag));
@@ -54,7 +56,11 @@ void Stepper::admit(Device& device, Request request)
     const Queue& queue = device.queues[request.queue];
     if (queue.fail_io)
         return complete(request.app, -EREMOTEIO);
+    if (queue.aborts && queues_without_server(device))
+        return complete(request.app, -EIO);
     request.parked = queue.canceling && queues_without_server(device);
+    const bool halted = is_stopping(state_, device) && queues_without_server(device);
+    request.queued = device.flags.has(Feature::batch_io) && !queue.canceling && !halted;
     device.requests.push_back(request); // abort_waiting() comes next
 }
 
@@ -63,17 +69,18 @@ void Stepper::abort_waiting(Device& device)
 {
     const bool stopping = is_stopping(state_, device), queues = queues_without_server(device);
     // A live device is first emptied of what the server has.
-    const bool emptied = device.state != DevState::live ||
-                         std::ranges::none_of(device.requests, [](const Request& r) { return r.delivered; });
+    const bool emptied =
+        device.state != DevState::live ||
+        std::ranges::none_of(device.requests, [](const Request& r) { return r.delivered || r.queued; });
     for (std::uint16_t q = 0; q < device.queues.size(); ++q) {
-        const bool has_tag = delivered(device, q) < device.depth;
+        const bool has_tag = with_tag(device, q) < device.depth;
         const bool aborts = queues ? stopping && emptied : device.queues[q].canceling;
         if (!aborts || !has_tag)
             continue;
         std::vector<Request> requests;
         std::swap(requests, device.requests);
         for (const auto& request : requests) {
-            if (request.queue != q || request.delivered)
+            if (request.queue != q || request.delivered || request.queued)
                 device.requests.push_back(request);
             else
                 complete(request.app, -EIO);
@@ -88,16 +95,24 @@ void Stepper::deliver(Device& device, const Command& command)
     const bool asks = request.write && device.flags.has(Feature::need_get_data);
     const TagRow& row = *tag_row(tag.state, TagEvent::request, asks ? TagWhen::write : TagWhen::plain);
     request.delivered = true;
-    request.parked = false;
+    request.parked = request.queued = false;
     tag.state = row.to;
     tag.request = request.app;
-    complete(std::exchange(tag.command, 0), row.reply.value);
+    if (!device.flags.has(Feature::batch_io)) // whose FETCH_IO_CMDS goes on
+        complete(std::exchange(tag.command, 0), row.reply.value);
 }
 
 std::vector<Token> due(const State& state, const KernelTraits& kernel)
 {
     std::vector<Token> tokens;
     for (const auto& device : state.devices) {
+        if (device.flags.has(Feature::batch_io)) {
+            for (const auto& request : device.requests) {
+                if (request.queued && !device.queues[request.queue].fetches.empty())
+                    tokens.push_back(request.app);
+            }
+            continue;
+        }
         const bool too_early = kernel.late_delivery && device.state != DevState::live;
         if (!device.disk || too_early || (is_stopping(state, device) && queues_without_server(device)))
             continue;

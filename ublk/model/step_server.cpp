@@ -37,8 +37,15 @@ void Stepper::open(Device& device)
 
 void Stepper::io(Device& device, const Command& command)
 {
+    if (device.flags.has(Feature::batch_io))
+        return batch(device, command);
     if (command.bare && !kernel_.bare_numbers)
         return complete(own_, -EOPNOTSUPP);
+    if (is_batch(command.verb)) { // no operation of this device; what it would be the tag of is 0
+        Command unknown = command;
+        unknown.verb = Verb::unknown_io;
+        return complete(own_, io_error(device, unknown).value_or(-EINVAL));
+    }
     if (command.verb == Verb::register_buffer)
         return register_buffer(device, command);
     if (command.verb == Verb::unregister_buffer)
@@ -75,6 +82,8 @@ std::optional<std::int32_t> Stepper::io_error(const Device& device, const Comman
     if (is_fetch) {
         const bool ready = kernel_.queue_ready ? is_ready(queue) : is_ready(device);
         event = device.stopping ? TagEvent::fetch_stopping : ready ? TagEvent::fetch_ready : TagEvent::fetch;
+        if (kernel_.armed_busy && foreign)
+            return -EINVAL;
         if (kernel_.armed_busy && holds_command(tag.state))
             return -EBUSY;
         if (kernel_.armed_busy && tag.state == TagState::need_data)
@@ -125,10 +134,11 @@ void Stepper::queue_complete(Device& device, Queue& queue)
     const auto canceled = [](const Tag& tag) { return tag.state == TagState::canceled; };
     const bool lost = std::ranges::any_of(
         device.queues, [&](const Queue& each) { return std::ranges::any_of(each.tags, canceled); });
-    if (lost && !kernel_.cancel_forgotten)
+    if ((lost || device.lost_fetch) && !kernel_.cancel_forgotten)
         return;
     queue.canceling = false;
     queue.fail_io = false;
+    queue.aborts = queue.aborts && kernel_.aborts_stay;
 }
 
 std::int32_t committed_bytes(const Request& request, Given result)
@@ -150,11 +160,16 @@ std::int32_t committed_bytes(const Request& request, Given result)
 void Stepper::commit(Device& device, const Command& command)
 {
     Tag& tag = device.queues[command.queue].tags[command.tag];
+    tag.command = own_;
+    end_request(device, tag, command.result);
+}
+
+void Stepper::end_request(Device& device, Tag& tag, Given result)
+{
     const auto request = std::ranges::find(device.requests, tag.request, &Request::app);
-    const std::int32_t bytes = committed_bytes(*request, command.result);
+    const std::int32_t bytes = committed_bytes(*request, result);
     const bool in_use = is_in_use(device, request->app);
     tag.state = tag_row(TagState::owned, TagEvent::commit, in_use ? TagWhen::referenced : TagWhen::done)->to;
-    tag.command = own_;
     if (in_use) {
         request->committed = bytes;
         return;
@@ -205,22 +220,30 @@ void Stepper::end_task(Device& device, unsigned task)
     device.ended_tasks |= static_cast<std::uint8_t>(1U << task);
     for (auto& buffer : device.fixed[task])
         drop(device, buffer);
+    const bool single = !device.flags.has(Feature::batch_io);
     for (auto& queue : device.queues) {
+        const auto gone = std::erase_if(queue.fetches, [=](const TagFetch& f) { return f.task == task; });
+        any = any || gone != 0;
         for (auto& tag : queue.tags) {
             const TagRow* row = tag_row(tag.state, TagEvent::cancel);
-            if (tag.task != task || row->reply.kind != TagReply::Kind::posts)
+            if (!single || tag.task != task || row->reply.kind != TagReply::Kind::posts)
                 continue;
             tag.state = row->to;
             tag.command = 0;
             any = true;
         }
     }
+    if (!single && !device.disk && kernel_.cancel_needs_disk)
+        return;
+    device.lost_fetch = device.lost_fetch || (any && !single);
     for (auto& queue : device.queues)
         queue.canceling = queue.canceling || any;
 }
 
 void Stepper::cancel_armed(Device& device)
 {
+    if (device.flags.has(Feature::batch_io))
+        return cancel_fetches(device);
     for (auto& queue : device.queues) {
         for (auto& tag : queue.tags) {
             const TagRow* row = tag_row(tag.state, TagEvent::cancel);
@@ -261,22 +284,27 @@ void Stepper::release(Device& device)
     std::vector<Request> requests;
     std::swap(requests, device.requests);
     for (auto& request : requests) {
-        if (queues && (!request.delivered || reissue)) {
-            request.delivered = false;
+        const bool had_tag = request.delivered || request.queued;
+        if (queues && (!had_tag || reissue) && !device.queues[request.queue].aborts) {
+            request.delivered = request.queued = false;
             request.parked = true;
             device.requests.push_back(request);
         } else {
             // One that waits for a tag gets it from one that is failed, beside the device's change of state.
-            const bool either = stays && !queues && !request.delivered;
+            const bool either = stays && !queues && !had_tag;
             complete(request.app, either ? Answer{-EREMOTEIO, -EIO} : Answer{-EIO});
         }
     }
     device.server = 0;
+    device.lost_fetch = false;
     device.ended_tasks = 0;
     device.stopping = false;
+    const bool batch = device.flags.has(Feature::batch_io);
     for (auto& queue : device.queues) {
-        queue.canceling = stays;
+        queue.canceling =
+            stays || (batch && queue.canceling); // FETCH_IO_CMDS looks at it without a disk, too
         queue.fail_io = stays && !queues;
+        queue.aborts = queue.aborts || (batch && device.disk && !stays);
     }
     device.unreset = (kernel_.tags_survive && !device.disk) || kernel_.never_resets;
     if (!device.unreset)

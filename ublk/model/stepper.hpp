@@ -48,6 +48,7 @@ class Stepper {
     std::optional<std::int32_t> io_error(const Device& device, const Command& command) const;
     void fetch(Device& device, const Command& command);
     void commit(Device& device, const Command& command);
+    void end_request(Device& device, Tag& tag, Given result);
     void finish(Device& device, Request request, std::int32_t bytes);
     void get_data(Device& device, const Command& command);
     void register_buffer(Device& device, const Command& command);
@@ -60,6 +61,15 @@ class Stepper {
     void reset_tags(Device& device);
     void freeze_tags(Device& device);
     void cancel_armed(Device& device);
+
+    // BATCH_IO.
+    void batch(Device& device, const Command& command);
+    std::int32_t prep(Device& device, const Command& command);
+    std::int32_t prep_one(Device& device, Queue& queue, Tag& tag, const Command& command);
+    std::int32_t commit_tags(Device& device, const Command& command);
+    void fetch_tags(Device& device, const Command& command);
+    void cancel_fetches(Device& device);
+    void readmit(Device& device);
 
     // Requests.
     void admit(Device& device, Request request);

@@ -188,6 +188,67 @@ constexpr const TagRow* tag_row(TagState from, TagEvent event, TagWhen when = Ta
     return at == detail::no_row ? nullptr : &detail::tag_rows[at];
 }
 
+// What a device with BATCH_IO answers for one tag. Requests, cancels and releases change its tags as above,
+// but nothing is with the driver for a single tag: what is canceled are the queue's FETCH_IO_CMDS.
+enum class BatchEvent : std::uint8_t {
+    prep,          // PREP_IO_CMDS while tags of the device are not prepared
+    prep_ready,    // ... when all are
+    prep_stopping, // ... between STOP_DEV and the close of ublkcN
+    commit,        // COMMIT_IO_CMDS, of any task
+};
+inline constexpr std::array batch_events{BatchEvent::prep, BatchEvent::prep_ready, BatchEvent::prep_stopping,
+                                         BatchEvent::commit};
+inline constexpr std::array batch_states{TagState::unfetched, TagState::armed, TagState::owned,
+                                         TagState::referenced};
+
+struct BatchRow {
+    TagState from;
+    BatchEvent event;
+    TagState to;
+    std::int32_t result; // of the tag
+};
+
+namespace detail {
+using B = BatchEvent;
+// clang-format off
+inline constexpr std::array batch_rows{
+    BatchRow{unfetched,  B::prep,          armed,      0},
+    BatchRow{unfetched,  B::prep_ready,    unfetched,  -EBUSY},
+    BatchRow{unfetched,  B::prep_stopping, unfetched,  -ENODEV},
+    BatchRow{unfetched,  B::commit,        unfetched,  -EBUSY},
+    BatchRow{armed,      B::prep,          armed,      -EINVAL},
+    BatchRow{armed,      B::prep_ready,    armed,      -EBUSY},
+    BatchRow{armed,      B::prep_stopping, armed,      -ENODEV},
+    BatchRow{armed,      B::commit,        armed,      -EBUSY},
+    BatchRow{owned,      B::prep,          owned,      -EINVAL},
+    BatchRow{owned,      B::prep_ready,    owned,      -EBUSY},
+    BatchRow{owned,      B::prep_stopping, owned,      -ENODEV},
+    BatchRow{owned,      B::commit,        armed,      0},
+    BatchRow{referenced, B::prep,          referenced, -EINVAL},
+    BatchRow{referenced, B::prep_ready,    referenced, -EBUSY},
+    BatchRow{referenced, B::prep_stopping, referenced, -ENODEV},
+    BatchRow{referenced, B::commit,        referenced, -EBUSY},
+};
+// clang-format on
+} // namespace detail
+
+inline constexpr std::span<const BatchRow> batch_table{detail::batch_rows};
+
+// The row; nullptr: the table has none, which is an error in the table or in who asks.
+constexpr const BatchRow* batch_row(TagState from, BatchEvent event)
+{
+    const auto found = std::ranges::find_if(
+        detail::batch_rows, [=](const BatchRow& row) { return row.from == from && row.event == event; });
+    return found == detail::batch_rows.end() ? nullptr : &*found;
+}
+
+constexpr std::string_view to_string(BatchEvent event)
+{
+    constexpr std::array<std::string_view, batch_events.size()> names{"PREP", "PREP, ready", "PREP, stopping",
+                                                                      "COMMIT"};
+    return names[static_cast<std::size_t>(event)];
+}
+
 // Whose the tag is: exactly one side may act on it.
 enum class TagOwner : std::uint8_t { server, driver };
 constexpr TagOwner owner(TagState state)

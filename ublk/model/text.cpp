@@ -27,6 +27,7 @@ std::string_view rare_keys(Verb verb)
            : verb == Verb::set_params ? "blocks sender path bare"
            : is_control(verb)         ? "sender path bare"
            : verb == Verb::open_block ? "sender"
+           : is_batch(verb)           ? ""
            : is_io(verb)              ? "bare"
                                       : "";
 }
@@ -54,6 +55,9 @@ constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
     {"register_buffer", "dev queue tag task value"},
     {"unregister_buffer", "dev task value"},
     {"unknown_io", "dev queue tag task"},
+    {"prep_tags", "dev queue tags task given"},
+    {"commit_tags", "dev queue tags task given result"},
+    {"fetch_tags", "dev queue task"},
     {"copy_out", "dev queue tag task"},
     {"copy_in", "dev queue tag task"},
     {"end_task", "dev task"},
@@ -87,6 +91,8 @@ std::string value_text(const Command& c, std::string_view key)
         return std::to_string(c.tag);
     if (key == "task")
         return std::to_string(c.task);
+    if (key == "tags")
+        return c.tags.empty() ? "none" : fmt::format("{}", fmt::join(c.tags, ","));
     if (key == "queues")
         return std::to_string(c.queues);
     if (key == "depth")
@@ -137,6 +143,18 @@ bool read_flags(std::string_view text, Features& flags)
     return true;
 }
 
+bool read_tags(std::string_view text, std::vector<std::uint16_t>& tags)
+{
+    tags.clear();
+    while (text != "none" && !text.empty()) {
+        const auto word = text.substr(0, text.find(','));
+        if (!read_number(word, tags.emplace_back()))
+            return false;
+        text.remove_prefix(std::min(text.size(), word.size() + 1));
+    }
+    return true;
+}
+
 bool read_value(std::string_view key, std::string_view text, Command& c)
 {
     if (key == "dev" && text == "any") {
@@ -146,6 +164,7 @@ bool read_value(std::string_view key, std::string_view text, Command& c)
     return key == "dev"      ? read_number(text, c.dev)
            : key == "queue"  ? read_number(text, c.queue)
            : key == "tag"    ? read_number(text, c.tag)
+           : key == "tags"   ? read_tags(text, c.tags)
            : key == "task"   ? read_number(text, c.task) && c.task < 2
            : key == "queues" ? read_number(text, c.queues)
            : key == "depth"  ? read_number(text, c.depth)
@@ -232,6 +251,8 @@ std::expected<Command, std::string> parse_command(std::string_view line)
     }
     if (command.verb == Verb::reg_buf && command.value >= areas.size())
         return std::unexpected(fmt::format("'{}': there are {} areas of memory", line, areas.size()));
+    if (command.tags.size() > most_tags)
+        return std::unexpected(fmt::format("'{}': a command has {} tags at most", line, most_tags));
     return command;
 }
 
@@ -272,14 +293,19 @@ std::string to_string(const State& state)
         }
         for (std::size_t q = 0; q < d.queues.size(); ++q) {
             text += fmt::format("  queue {}{}{}:", q, d.queues[q].canceling ? ", canceling" : "",
-                                d.queues[q].fail_io ? ", failing" : "");
+                                d.queues[q].fail_io  ? ", failing"
+                                : d.queues[q].aborts ? ", aborting"
+                                                     : "");
             for (const auto& tag : d.queues[q].tags)
                 text += fmt::format(" {}({})", to_string(tag.state), tag.task);
+            for (const auto& fetch : d.queues[q].fetches)
+                text += fmt::format(" fetch_tags({})", fetch.task);
             text += '\n';
         }
         for (const auto& r : d.requests)
             text += fmt::format("  {} of queue {}{}\n", r.write ? "write" : "read", r.queue,
                                 r.delivered ? ", with the server"
+                                : r.queued  ? ", with a tag"
                                 : r.parked  ? ", parked"
                                             : ", waiting");
     }

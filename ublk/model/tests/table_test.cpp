@@ -55,6 +55,19 @@ TEST(TagTable, ReleaseMakesEveryTagUnfetched)
         EXPECT_EQ(tag_row(state, TagEvent::release)->to, TagState::unfetched) << to_string(state);
 }
 
+TEST(BatchTable, HasEachOfItsCellsOnceAndMovesATagOnlyWhereItAccepts)
+{
+    for (const auto state : batch_states) {
+        for (const auto event : batch_events) {
+            const auto is_cell = [=](const BatchRow& row) { return row.from == state && row.event == event; };
+            EXPECT_EQ(std::ranges::count_if(batch_table, is_cell), 1) << to_string(state) << to_string(event);
+            const BatchRow& row = *batch_row(state, event);
+            EXPECT_EQ(row.to == row.from, row.result != 0) << to_string(state) << ", " << to_string(event);
+        }
+    }
+    EXPECT_EQ(batch_table.size(), batch_states.size() * batch_events.size());
+}
+
 TEST(ControlTable, HasEachCommandOnADeviceOnce)
 {
     for (int verb = 0; verb <= static_cast<int>(last_control); ++verb) {
