@@ -270,6 +270,37 @@ CASE("UBLK-RING-007", contract, "A server that waits for STOP_DEV and its own re
                 "the device is DEAD, and its disk gone");
 }
 
+CASE("UBLK-RING-012", contract, "A FETCH that comes while STOP_DEV waits for the server is refused at once",
+     timeout(10s))
+{
+    Driver driver;
+    const auto device = driver.make({.queue_depth = 1});
+    Child child([&](Child& self) {
+        Driver own;
+        Server server(Device(own, device.added()));
+        server.go_live();
+        self.tell();
+        const auto request = server.expect_request("the application's read");
+        self.tell();
+        self.hear();
+        expect_any_error({EBUSY, ENODEV}, server.io(IoNr::fetch_req, server.cmd(0, 0)), "FETCH");
+        self.tell();
+        server.commit(request.q, request.tag, 4096);
+        server.serve_for(10min);
+        return 0;
+    });
+    child.hear();
+    const auto app = App::read(device, 0, 4096);
+    child.hear();
+    auto stop = device.begin(CtrlNr::stop_dev);
+    stop.expect_pending("STOP_DEV");
+    child.tell();
+    child.hear();
+    expect_ok(stop.result(), "STOP_DEV");
+    expect_true(eventually([&] { return app.done(); }), "the read ends");
+    expect_eq(4096, app.result(), "bytes read");
+}
+
 CASE("UBLK-RING-008", contract,
      "A server may live in namespaces of its own, in which its pid and the paths it names are looked up",
      since(7, 0))

@@ -1,7 +1,10 @@
 // UBLK-ZC-COMMIT, UBLK-ZC-EXIT, UBLK-ZC-DEF: how a request with registered buffers ends.
 #include "conformance/driver/case.hpp"
+#include "conformance/driver/child.hpp"
 #include "conformance/driver/data_verbs.hpp"
+#include "conformance/driver/recovery_verbs.hpp"
 
+#include <csignal>
 #include <optional>
 
 namespace conformance {
@@ -96,6 +99,35 @@ CASE("UBLK-ZC-EXIT-001", contract,
     live.reset(); // mappings too, which keep ublkcN open
     expect_true(eventually([&] { return owned.app.done(); }), "the write ends with the server");
     expect_error(EIO, owned.app.result(), "the write");
+}
+
+CASE("UBLK-ZC-EXIT-002", contract,
+     "A server that is killed between COMMIT and UNREGISTER ends, and so does the request",
+     needs(zero_copy_only), timeout(10s))
+{
+    Driver driver;
+    const auto device = driver.make(one_zero_copy_tag);
+    Child server([&](Child& self) {
+        Driver own;
+        Server inside(Device(own, device.added()), {.copy_buffers = false});
+        expect_eq(0, inside.ring().register_empty_buffers(buffer_slots), "a table of fixed buffers");
+        inside.go_live();
+        self.tell();
+        const auto request = inside.expect_request("the write");
+        expect_ok(register_buffer(inside, request), "REGISTER");
+        inside.commit(request.q, request.tag, 4096);
+        self.tell();
+        inside.serve_for(10min);
+        return 0;
+    });
+    server.hear();
+    const App write = App::write(device, 0, 4096, std::byte{1});
+    server.hear();
+    expect_waits(write, "the write, while the ring has its buffer");
+    server.kill(SIGKILL);
+    expect_eq(128 + SIGKILL, server.join(), "exit of the server");
+    expect_true(eventually([&] { return write.done(); }), "the write ends with the ring");
+    expect_state(device, DevState::dead, "after the server's end");
 }
 
 CASE("UBLK-ZC-DEF-001", contract,

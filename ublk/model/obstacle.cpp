@@ -133,7 +133,7 @@ Reason payload_hazard(const Device& device, const Command& command, const Kernel
         device.requests, [](const Request& request) { return request.committed.has_value(); });
     if (ends && committed)
         return "a ring that has the pages of a request that it has committed never ends: "
-               "conformance/known/reports/committed-buffer-outlives-server.md";
+               "UBLK-ZC-EXIT-002";
     if (committed && (command.verb == Verb::copy_in || command.verb == Verb::copy_out))
         return "what pread and pwrite get of a request that is committed is not in the model";
     const bool with_server = std::ranges::any_of(device.requests, &Request::delivered);
@@ -192,7 +192,7 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
         return "START_DEV would take some parameters from before and some from after: UBLK-START-004";
     // It waits for the lock, which STOP_DEV has until the server has answered, and no signal ends that.
     if ((command.verb == Verb::fetch || command.verb == Verb::prep_tags) && is_stopping(state, device))
-        return "FETCH beside a STOP_DEV that waits hangs the task that is to answer: UBLK-RING-007";
+        return "FETCH beside a STOP_DEV that waits hangs the task that is to answer: UBLK-RING-012";
     if (command.verb == Verb::kill && waits_to_stop(state, device) && !is_stopping(state, device))
         return "STOP_DEV and the end of a ring would cancel the same commands: "
                "conformance/known/reports/ring-exit-beside-del-dev.md";
