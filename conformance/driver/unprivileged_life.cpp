@@ -1,6 +1,7 @@
 // UBLK-UNPRIV: the disk of an unprivileged device, its server, and how many of them there may be.
 #include "conformance/driver/case.hpp"
 #include "conformance/driver/partition_verbs.hpp"
+#include "conformance/driver/recovery_verbs.hpp"
 #include "conformance/driver/user_verbs.hpp"
 
 #include <algorithm>
@@ -135,7 +136,7 @@ CASE("UBLK-UNPRIV-010", contract,
     user.attend();
     Driver driver;
     const Device device = unprivileged_device(driver);
-    set_sysfs(device, "queue/io_timeout", "1000");
+    set_io_timeout(device, 1s);
     auto app = App::read(device, 0, 4096);
     expect_eq(128 + SIGKILL, user.join(), "exit of the server");
     expect_true(requests.value() > 0, "the server had the request");
