@@ -283,6 +283,10 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
         device.disk = device.disk_object = true;
         device.state = DevState::live;
         device.info_server = device.server;
+        if (kernel_.late_delivery) {
+            for (auto& queue : device.queues)
+                queue_complete(device, queue);
+        }
         readmit(device);
         return 0;
     case Verb::stop:

@@ -34,7 +34,10 @@ class Batch : public testing::Test {
     {
         return go({.verb = Verb::prep_tags, .queue = queue, .tags = tags});
     }
-    std::int32_t commit(const Tags& tags) { return go({.verb = Verb::commit_tags, .tags = tags}); }
+    std::int32_t commit(const Tags& tags, Given buffer = Given::good)
+    {
+        return go({.verb = Verb::commit_tags, .tags = tags, .given = buffer});
+    }
     std::int32_t fetch(std::uint8_t task = 0) { return go({.verb = Verb::fetch_tags, .task = task}); }
     void go_live(Features more = {})
     {
@@ -75,6 +78,21 @@ TEST_F(Batch, PrepTakesAllOfItsTagsOrNone) // UBLK-BATCH-PREP-002, -GEN-004, -GE
     EXPECT_EQ(prep({0}), -EBUSY) << "UBLK-BATCH-PREP-003";
 }
 
+TEST_F(Batch, PrepThatFailsBehindTheLastTagLeavesTheQueueClosed)
+{
+    add();
+    prep({1});
+    EXPECT_EQ(prep({0, 1}), -EBUSY) << "the device was ready by then";
+    EXPECT_EQ(fetch(), -ENODEV);
+    EXPECT_EQ(prep({0}), 0);
+    EXPECT_EQ(fetch(), waits);
+}
+
+TEST_F(Batch, ADeviceOfOneTagIsRefused) // UBLK-BATCH-GEN-008
+{
+    EXPECT_EQ(go({.verb = Verb::add, .dev = ublk::uapi::no_dev_id, .flags = Feature::batch_io}), -EINVAL);
+}
+
 TEST_F(Batch, StartWaitsForAllTags) // UBLK-BATCH-PREP-001
 {
     add();
@@ -96,6 +114,7 @@ TEST_F(Batch, CommitStopsAtTheFirstThatItMayNot) // UBLK-BATCH-COMMIT-001, -002,
     EXPECT_EQ(commit({0, 0}), element) << "the second time it is the driver's";
     EXPECT_TRUE(has_effect(one, request_bytes));
     deliver(other, 1);
+    EXPECT_EQ(commit({1}, Given::wrong), -EINVAL) << "UBLK-BATCH-COMMIT-002, no buffer";
     EXPECT_EQ(commit({2}), -EINVAL);
     EXPECT_EQ(commit({1, 2}), element);
 }
@@ -120,6 +139,22 @@ TEST_F(Batch, StopAndQuiesceEndFetches) // UBLK-BATCH-FETCH-007, -008
     EXPECT_EQ(go({.verb = Verb::quiesce}), 0);
     EXPECT_TRUE(has_effect(out, -ENODEV));
     EXPECT_EQ(fetch(), -ENODEV);
+}
+
+TEST_F(Batch, QuiesceTakesTheNextServerItsFetches) // UBLK-QUIESCE-015
+{
+    for (const bool spares : {false, true}) {
+        state_ = {};
+        kernel_.quiesce_spares = spares;
+        go_live(Feature::user_recovery | Feature::quiesce);
+        go({.verb = Verb::kill});
+        go({.verb = Verb::open});
+        prep({0, 1});
+        fetch();
+        const Token out = last_;
+        EXPECT_EQ(go({.verb = Verb::quiesce}), 0);
+        EXPECT_EQ(has_effect(out, -ENODEV), !spares);
+    }
 }
 
 TEST_F(Batch, ARecoveryFetchesOnlyWhatIsPrepared) // UBLK-BATCH-FETCH-006

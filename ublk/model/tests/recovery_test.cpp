@@ -1,0 +1,45 @@
+// Recovery, where kernels differ in when they deliver.
+#include "ublk/model/step.hpp"
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using namespace ublk::model;
+
+class Recovery : public testing::TestWithParam<KernelVersion> {};
+
+TEST_P(Recovery, WhatWasParkedIsDueOnceTheNextServerIsThere) // UBLK-RECOV-END-005
+{
+    const auto kernel = traits_of(GetParam());
+    State state;
+    Token last = 0;
+    const auto go = [&](const Command& command) {
+        auto outcome = step(state, command, {kernel, ++last});
+        state = std::move(outcome.state);
+        return outcome.expected.answer;
+    };
+    go({.verb = Verb::add, .dev = ublk::uapi::no_dev_id, .flags = Features(Feature::user_recovery)});
+    go({.verb = Verb::set_params, .value = 8192});
+    go({.verb = Verb::open});
+    go({.verb = Verb::fetch});
+    ASSERT_EQ(go({.verb = Verb::start}), Answer{0});
+    go({.verb = Verb::kill});
+    go({.verb = Verb::read});
+    const Token read = last;
+    ASSERT_EQ(go({.verb = Verb::start_recovery}), Answer{0});
+    go({.verb = Verb::open});
+    go({.verb = Verb::fetch});
+    EXPECT_TRUE(due(state, kernel).empty());
+    ASSERT_EQ(go({.verb = Verb::end_recovery}), Answer{0});
+    EXPECT_EQ(due(state, kernel), std::vector{read});
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Recovery,
+                         testing::Values(KernelVersion{6, 12}, KernelVersion{6, 18}, reference_version),
+                         [](const auto& test) {
+                             return "Linux" + std::to_string(test.param.major) + "_" +
+                                    std::to_string(test.param.minor);
+                         });
+
+} // namespace
