@@ -199,7 +199,7 @@ class Device {
 
 // Polls `holds` until it is true; false after `limit`.
 template <typename F>
-bool eventually(F holds, Millis limit = patience)
+bool eventually(F&& holds, Millis limit = patience)
 {
     const auto end = std::chrono::steady_clock::now() + limit;
     while (!holds()) {

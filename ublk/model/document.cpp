@@ -155,7 +155,7 @@ std::string control_section()
 std::string sender_section()
 {
     const auto kernel = traits_of(reference_version);
-    const auto cell = [&](Command command, Features device) {
+    const auto cell = [&](const Command& command, Features device) {
         const auto error = not_permitted(command, device, kernel);
         return fmt::format(" {} |", error == 0 ? "permitted" : result_text(error));
     };
