@@ -112,7 +112,7 @@ struct Command {
     Verb verb = Verb::get_info;
     std::uint32_t dev = 0; // the driver's id
     std::uint16_t queue = 0, tag = 0;
-    std::vector<std::uint16_t> tags{};   // at most `most_tags`;   // prep_tags, commit_tags: in this order
+    std::vector<std::uint16_t> tags{};   // prep_tags, commit_tags: at most `most_tags`, in this order
     std::uint8_t task = 0;               // of the server: 0 or 1
     Given given = Given::good;           // pid, parameters or buffer
     Given result = Given::good;          // commit
