@@ -36,7 +36,7 @@ class Ledger {
         if (command.verb == Verb::kill)
             std::erase_if(out_, [&](const auto& entry) { return entry.second == server_of(command.dev); });
         if (told.answer.is_pending() && command.verb != Verb::deliver)
-            out_[token] = is_server(command.verb) ? server_of(command.dev) : 0;
+            out_[token] = is_io(command.verb) ? server_of(command.dev) : 0;
         for (const auto& effect : told.effects) {
             RC_ASSERT(out_.erase(effect.token) == 1U); // it was out, and comes back once
             RC_ASSERT(!effect.answer.is_pending());
@@ -60,7 +60,6 @@ class Ledger {
     const State& state() const { return state_; }
 
   private:
-    static bool is_server(Verb verb) { return verb >= Verb::fetch && verb <= Verb::unknown_io; }
     static std::uint32_t server_of(std::uint32_t dev) { return dev + 1; }
 
     // What must be delivered is, to the first tag that can take it.
@@ -85,21 +84,26 @@ class Ledger {
         }
     }
 
-    // A tag is with exactly one side: armed ones hold a command and no request, owned ones the reverse.
+    // A tag is with exactly one side: armed ones hold a command and no request, owned ones the reverse. With
+    // BATCH_IO no tag holds a command, its queue does.
     void check_tags() const
     {
         for (const auto& device : state_.devices) {
             std::map<Token, int> owners;
+            const bool batch = device.flags.has(Feature::batch_io);
             for (const auto& queue : device.queues) {
+                RC_ASSERT(batch || queue.fetches.empty());
+                for (const auto& fetch : queue.fetches)
+                    RC_ASSERT(out_.contains(fetch.token));
                 for (const auto& tag : queue.tags) {
                     const bool in_use = tag.state == TagState::referenced;
                     const bool armed = tag.state == TagState::armed || in_use, owned = tag.request != 0;
-                    RC_ASSERT((tag.command != 0) == armed);
+                    RC_ASSERT((tag.command != 0) == (armed && !batch));
                     if (tag.state != TagState::canceled)
                         RC_ASSERT(owned == (owner(tag.state) == TagOwner::server
                                                 ? tag.state != TagState::unfetched
                                                 : in_use));
-                    if (armed)
+                    if (armed && !batch)
                         RC_ASSERT(out_.contains(tag.command));
                     if (owned)
                         ++owners[tag.request];
@@ -147,8 +151,9 @@ RC_GTEST_PROP(Model, EachCommandComesBackOnceAndEverythingCanBeClearedAway, ())
 
 RC_GTEST_PROP(Model, HoldsForOlderKernelsToo, ())
 {
-    walk(*rc::gen::element<KernelVersion>(KernelVersion{6, 12, 117}, KernelVersion{6, 18, 15},
-                                          KernelVersion{7, 0, 13}, KernelVersion{7, 2, 6}));
+    walk(*rc::gen::element<KernelVersion>(
+        KernelVersion{6, 12, 117}, KernelVersion{6, 16, 12}, KernelVersion{6, 17, 13},
+        KernelVersion{6, 18, 15}, KernelVersion{7, 0, 13}, KernelVersion{7, 1, 13}, KernelVersion{7, 2, 6}));
 }
 
 RC_GTEST_PROP(Model, CommandsAreReadBackFromTheirText, ())
