@@ -15,10 +15,10 @@ inline constexpr std::string_view suite_name = "kselftest", id_prefix = "KSELFTE
 // What the scripts run. Without bash there is nothing to run; a script whose program is missing skips or
 // fails as the script has it.
 inline constexpr std::array needed_programs{
-    "bash",   "sh",    "cat",      "date",     "dd",       "dirname", "grep",    "id",      "mkdir",
-    "mktemp", "mount", "mv",       "nproc",    "realpath", "rm",      "rmdir",   "sed",     "seq",
-    "sleep",  "sort",  "stat",     "tail",     "head",     "tee",     "timeout", "tr",      "truncate",
-    "umount", "wc",    "basename", "blockdev", "cp",       "cut",     "awk",     "taskset", "lsblk"};
+    "bash",     "sh",   "cat",   "date",     "dd",      "dirname", "grep",     "id",     "mkdir", "mktemp",
+    "mount",    "mv",   "nproc", "realpath", "rm",      "rmdir",   "sed",      "seq",    "sleep", "sort",
+    "stat",     "tail", "head",  "tee",      "timeout", "tr",      "truncate", "umount", "wc",    "basename",
+    "blockdev", "cp",   "cut",   "awk",      "taskset", "lsblk",   "fallocate"};
 inline constexpr std::array optional_programs{"bpftrace", "fio", "sfdisk", "pkill", "pgrep", "mkfs.ext4"};
 
 bool is_script(std::string_view file_name); // "test_null_01.sh", not "test_common.sh"
