@@ -112,12 +112,6 @@ long open_disk(const Command& command, Fd& disk)
     return result;
 }
 
-// Servers of such devices get at the payload by themselves.
-bool moves_payload(const model::Device& device)
-{
-    return device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
-}
-
 // What a COMMIT says of the request that the tag has; 0 if it has none.
 std::int32_t result_of(const Command& command, unsigned tag, const model::Device& device)
 {
@@ -226,7 +220,7 @@ void Subject::send_io(const Command& command, Token token, const model::Device& 
     if (registers) // the index; one that no ring has, instead of one that others use
         cmd.addr = command.value < model::fixed_buffers ? command.value : 1000;
     // Whoever moves the payload himself needs no buffer, and may have none.
-    const bool buffer = !registers && moves_payload(before) != (command.given == Given::good);
+    const bool buffer = !registers && model::moves_payload(before) != (command.given == Given::good);
     const auto op = io_op(command.verb);
     const long sent = servers_.at(command.dev)
                           ->send(command.task, command.bare ? uapi::opcode_nr(op) : op, cmd, buffer, token);
@@ -246,9 +240,9 @@ void Subject::send_batch(const Command& command, Token token, const model::Devic
     }
     const bool wrong = command.given != Given::good;
     // To a device without BATCH_IO the flags would be a tag.
-    order.addresses = before.flags.has(Feature::batch_io) && moves_payload(before) == wrong &&
+    order.addresses = before.flags.has(Feature::batch_io) && model::moves_payload(before) == wrong &&
                       command.verb != Verb::fetch_tags;
-    order.zeros = wrong && !moves_payload(before);
+    order.zeros = wrong && !model::moves_payload(before);
     auto& server = *servers_.at(command.dev);
     const long sent = server.send(command.task, order, token);
     // One that another task's ring is about to look at is not canceled: UBLK-BATCH-FETCH-011.

@@ -137,8 +137,7 @@ Reason payload_hazard(const Device& device, const Command& command, const Kernel
     if (committed && (command.verb == Verb::copy_in || command.verb == Verb::copy_out))
         return "what pread and pwrite get of a request that is committed is not in the model";
     const bool with_server = std::ranges::any_of(device.requests, &Request::delivered);
-    if (kernel.references_stay && ends && with_server &&
-        device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg))
+    if (kernel.references_stay && ends && with_server && moves_payload(device))
         return "this kernel warns when a server dies with a request whose payload it moves itself: "
                "UBLK-ZONE-013";
     if (!kernel.features.has(Feature::support_zero_copy) || kernel.features.has(Feature::buf_reg_off_daemon))

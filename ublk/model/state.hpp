@@ -117,6 +117,9 @@ Device* find(State& state, std::uint32_t id);
 bool is_ready(const Queue& queue);
 bool is_ready(const Device& device);
 
+// The server gets at the payload of requests by itself; else the driver copies it.
+bool moves_payload(const Device& device);
+
 // Requests of a device wait for the next server instead of failing.
 bool queues_without_server(const Device& device);
 

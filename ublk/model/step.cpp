@@ -39,6 +39,11 @@ bool is_ready(const Device& device)
     return std::ranges::all_of(device.queues, [](const Queue& queue) { return is_ready(queue); });
 }
 
+bool moves_payload(const Device& device)
+{
+    return device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
+}
+
 bool queues_without_server(const Device& device)
 {
     return device.flags.has(Feature::user_recovery) && !device.flags.has(Feature::user_recovery_fail_io);

@@ -7,11 +7,6 @@ namespace ublk::model {
 
 namespace {
 
-bool is_copied(const Device& device)
-{
-    return !device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
-}
-
 // Of PREP and COMMIT, before an element is looked at. Addresses where none may be are told by a flag.
 std::int32_t batch_error(const Device& device, const Command& command)
 {
@@ -19,7 +14,7 @@ std::int32_t batch_error(const Device& device, const Command& command)
         return -EINVAL;
     if (command.tags.size() > device.depth)
         return -E2BIG;
-    return command.given == Given::wrong && !is_copied(device) ? -EINVAL : 0;
+    return command.given == Given::wrong && moves_payload(device) ? -EINVAL : 0;
 }
 
 } // namespace
@@ -92,7 +87,7 @@ std::int32_t Stepper::commit_tags(Device& device, const Command& command)
 {
     if (const auto error = batch_error(device, command))
         return error;
-    const std::int32_t element = is_copied(device) ? 16 : 8;
+    const std::int32_t element = moves_payload(device) ? 8 : 16;
     std::int32_t taken = 0;
     for (const auto number : command.tags) {
         std::int32_t error = -EINVAL;

@@ -9,11 +9,6 @@ namespace ublk::model {
 
 namespace {
 
-bool moves_payload_itself(const Device& device)
-{
-    return device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
-}
-
 bool holds_command(TagState state)
 {
     return state == TagState::armed || state == TagState::canceled || state == TagState::referenced;
@@ -22,7 +17,7 @@ bool holds_command(TagState state)
 // What the buffer's address, right or wrong, is answered with. `needs` one: 0 is wrong; else all but 0 is.
 bool is_bad_buffer(const Device& device, Given buffer, bool needs)
 {
-    return buffer == Given::wrong && (needs || moves_payload_itself(device));
+    return buffer == Given::wrong && (needs || moves_payload(device));
 }
 
 } // namespace
@@ -184,7 +179,7 @@ void Stepper::end_request(Device& device, Tag& tag, Given result)
 void Stepper::finish(Device& device, Request request, std::int32_t bytes)
 {
     const bool is_short = bytes >= 0 && bytes < request_bytes - request.done;
-    const bool copied_read = !request.write && !moves_payload_itself(device);
+    const bool copied_read = !request.write && !moves_payload(device);
     if (bytes < 0 || (bytes == 0 && !request.write))
         return complete(request.app, -EIO);
     if (!is_short || (!copied_read && !kernel_.short_resent))
