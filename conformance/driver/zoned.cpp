@@ -11,6 +11,7 @@
 #include <functional>
 #include <linux/blkzoned.h>
 #include <sys/ioctl.h>
+#include <thread>
 
 namespace conformance {
 
@@ -370,6 +371,22 @@ CASE("UBLK-ZONE-012", contract, "Too many open and too many active zones reach t
         expect_error(err, disk.server.serve_until(write), "a write");
         expect_eq(1U, count_seen(disk.server, IoOp::write), "writes that reached the server");
     }
+}
+
+CASE("UBLK-ZONE-016", contract, "A START_DEV that fails on its report leaves no timer behind", zones,
+     timeout(60s))
+{
+    for (int device = 0; device < 4; ++device) {
+        Starting failing;
+        failing.on_report([](const Server::Request&) { return -EIO; });
+        expect_error(EIO, failing.start(), "START_DEV");
+    }
+    // The block layer looks at requests every five seconds, and a kernel that does so on queues that are gone
+    // crashes.
+    std::this_thread::sleep_for(8s);
+    Starting sound;
+    serve_zones(sound.server);
+    expect_ok(sound.start(), "START_DEV of another device");
 }
 
 CASE("UBLK-ZONE-013", contract, "A server that dies over START_DEV's report fails it, and nothing hangs",
