@@ -227,6 +227,37 @@ void Duel::take_tags(const Answered& answered)
            fmt::format("it brought {} tags and goes on", answered.tags.size()));
 }
 
+// What the descriptor says of the request.
+void Duel::check_request(const model::Device& device, Token app, const Subject::Held& held)
+{
+    const auto& request = *std::ranges::find(device.requests, app, &model::Request::app);
+    if (request.report) {
+        const auto first = request.zone * model::zone_sectors;
+        const auto asked = static_cast<std::uint32_t>(model::zones(device) - request.zone);
+        if (held.desc.start_sector != first || held.desc.nr_sectors != asked)
+            differ(fmt::format("a report of {} zones from sector {}", asked, first),
+                   fmt::format("one of {} from sector {}", held.desc.nr_sectors, held.desc.start_sector));
+        return;
+    }
+    const auto left = static_cast<unsigned>(model::request_bytes - request.done);
+    if (request.done != held.done_bytes || request.write != held.write || left != held.bytes)
+        differ(fmt::format("a {} of {} bytes from byte {}", request.write ? "write" : "read", left,
+                           request.done),
+               fmt::format("a {} of {} bytes from byte {}", held.write ? "write" : "read", held.bytes,
+                           held.done_bytes));
+    const auto says = [&](ublk::uapi::IoFlag flag) { return held.desc.flags().has(flag); };
+    if (says(ublk::uapi::IoFlag::integrity) != device.metadata)
+        differ(fmt::format("a request with{} metadata", device.metadata ? "" : "out"), "the contrary");
+    if (says(ublk::uapi::IoFlag::shmem_zc) != request.shared.has_value())
+        differ(fmt::format("the payload is {}in registered memory", request.shared ? "" : "not "),
+               "the contrary");
+    const auto place = request.shared.value_or(model::Shared{});
+    const ublk::uapi::ShmemAddr where{.index = place.index, .offset = place.offset};
+    if (request.shared && held.desc.addr != to_desc_addr(where))
+        differ(fmt::format("index {} and byte {} of registered memory", where.index, where.offset),
+               fmt::format("{:#x}", held.desc.addr));
+}
+
 // The driver has given a request to a tag. False: it may not.
 bool Duel::deliver(std::uint32_t dev, std::uint16_t queue, std::uint16_t tag)
 {
@@ -238,21 +269,20 @@ bool Duel::deliver(std::uint32_t dev, std::uint16_t queue, std::uint16_t tag)
         differ("a request that an application made", "one for a sector that none has touched");
         return false;
     }
-    deliver.value = held->app;
-    if (const auto why = model::obstacle(state_, deliver, rules_.kernel)) {
-        differ(
-            fmt::format("{} is not delivered to tag {} of queue {}: {}", name(held->app), tag, queue, *why),
-            "it was");
+    const auto& waiting = model::find(state_, dev)->requests;
+    const auto reports = std::ranges::find(waiting, true, &model::Request::report);
+    if (held->app == 0 && reports == waiting.end()) {
+        differ("a request that an application made", "a report of zones");
         return false;
     }
-    const auto& requests = model::find(state_, dev)->requests;
-    const auto& request = *std::ranges::find(requests, held->app, &model::Request::app);
-    const auto left = static_cast<unsigned>(model::request_bytes - request.done);
-    if (request.done != held->done_bytes || request.write != held->write || left != held->bytes)
-        differ(fmt::format("a {} of {} bytes from byte {}", request.write ? "write" : "read", left,
-                           request.done),
-               fmt::format("a {} of {} bytes from byte {}", held->write ? "write" : "read", held->bytes,
-                           held->done_bytes));
+    deliver.value = held->app != 0 ? held->app : reports->app;
+    if (const auto why = model::obstacle(state_, deliver, rules_.kernel)) {
+        differ(fmt::format("{} is not delivered to tag {} of queue {}: {}",
+                           name(static_cast<Token>(deliver.value)), tag, queue, *why),
+               "it was");
+        return false;
+    }
+    check_request(*model::find(state_, dev), static_cast<Token>(deliver.value), *held);
     auto outcome = rules_.step(state_, deliver, {rules_.kernel, ++last_});
     state_ = std::move(outcome.state);
     expect(outcome.expected, last_);
@@ -331,6 +361,8 @@ void Duel::end()
     }
     if (divergence_)
         return;
+    if (!state_.devices.empty()) // a fault of ours: what is left would be in the next sequence's way
+        return differ("everything can be cleared away", "it cannot:\n" + to_string(state_));
     ::usleep(std::chrono::microseconds(all_settles).count());
     listen();
 }

@@ -39,6 +39,7 @@ class Duel {
     bool is_early_error(const Answered& answered, const ublk::model::Answer& expected) const;
     void send_again(Token token);
     bool take_delivery(const Answered& answered);
+    void check_request(const ublk::model::Device& device, Token app, const Subject::Held& held);
     bool deliver(std::uint32_t dev, std::uint16_t queue, std::uint16_t tag);
     void take_tags(const Answered& answered);
     void check_answer(const Command& command, Token token);

@@ -36,6 +36,13 @@ Blocks some_blocks(Features device, const KernelTraits& kernel, const Chance& ch
     return static_cast<Blocks>(chance(blocks_count - (zones ? 0 : 2)));
 }
 
+std::uint64_t some_sectors(Features device, const Chance& chance)
+{
+    if (device.has(Feature::zoned) && one_in(chance, 10)) // and so no zones
+        return 0;
+    return usual_sectors * (1 + chance(2));
+}
+
 Features some_flags(const KernelTraits& kernel, const Chance& chance)
 {
     using enum Feature;
@@ -61,9 +68,15 @@ Features some_flags(const KernelTraits& kernel, const Chance& chance)
         zoned,
         zoned | auto_buf_reg,
         zoned | user_copy,
+        zoned | user_copy,
+        zoned | user_copy | user_recovery,
+        zoned | support_zero_copy,
         integrity,
         integrity | user_copy,
+        integrity | user_copy | user_recovery | user_recovery_reissue,
         shmem_zc,
+        shmem_zc | user_copy,
+        shmem_zc | need_get_data,
         shmem_zc | user_recovery,
     };
     static const std::vector<Features> batches{
@@ -71,6 +84,8 @@ Features some_flags(const KernelTraits& kernel, const Chance& chance)
         batch_io,
         batch_io | user_copy,
         batch_io | support_zero_copy,
+        batch_io | auto_buf_reg,
+        batch_io | auto_buf_reg | user_recovery | user_recovery_reissue,
         batch_io | need_get_data,
         batch_io | user_recovery,
         batch_io | user_recovery | user_recovery_reissue,
@@ -98,6 +113,8 @@ Command add_device(const KernelTraits& kernel, const Chance& chance)
     if (one_in(chance, 20))
         command.depth = 0;
     command.flags = some_flags(kernel, chance);
+    if (command.flags.has(Feature::zoned)) // whose report is in any
+        command.queues = 1;
     if (one_in(chance, 6)) {
         command.sender = Sender::owner;
         if (!one_in(chance, 8))
@@ -193,15 +210,30 @@ void add_payload(std::vector<Command>& ways, const Device& device, const Chance&
     if (owned.empty())
         return;
     const auto& place = any_of(owned, chance);
-    if (device.flags.has(Feature::user_copy))
-        ways.push_back(at(one_in(chance, 2) ? Verb::copy_in : Verb::copy_out, device, place,
+    const auto request = std::ranges::find(device.requests, place.content.request, &Request::app);
+    const bool report = request != device.requests.end() && request->report;
+    if (device.flags.has(Feature::user_copy)) {
+        ways.push_back(at(report || one_in(chance, 2) ? Verb::copy_in : Verb::copy_out, device, place,
                           static_cast<std::uint8_t>(chance(2))));
+        ways.back().metadata = !report && device.metadata && one_in(chance, 2);
+        ways.back().given = report && one_in(chance, 4) ? Given::half : Given::good;
+    }
+    if (report && request->filled != 0) { // and then it is answered
+        ways.assign(1, at(Verb::commit, device, place, place.content.task));
+        ways.back().result = one_in(chance, 8) ? Given::wrong : Given::good;
+    }
     if (!device.flags.has(Feature::support_zero_copy))
         return;
     for (const auto verb : {Verb::register_buffer, Verb::register_buffer, Verb::unregister_buffer}) {
         ways.push_back(at(verb, device, place, static_cast<std::uint8_t>(chance(2))));
         ways.back().value = chance(fixed_buffers);
     }
+}
+
+std::uint8_t some_page(const Device& device, const Chance& chance)
+{
+    const bool shared = one_in(chance, device.flags.has(Feature::shmem_zc) ? 2 : 20);
+    return static_cast<std::uint8_t>(shared ? 1 + chance(memory_pages) : 0);
 }
 
 Command some_memory(Verb verb, std::uint32_t dev, const Chance& chance)
@@ -231,7 +263,7 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Ker
     }
     if (!device.has_params && device.state == DevState::dead) {
         add(Verb::set_params);
-        ways.back().value = usual_sectors * (1 + chance(2));
+        ways.back().value = some_sectors(device.flags, chance);
         ways.back().blocks = some_blocks(device.flags, kernel, chance);
     }
     const bool batch = device.flags.has(Feature::batch_io);
@@ -270,6 +302,7 @@ std::vector<Command> ways_on(const State& state, const Device& device, const Ker
         add(one_in(chance, 2) ? Verb::read : Verb::write);
         ways.back().queue =
             static_cast<std::uint16_t>(chance(static_cast<std::uint32_t>(device.queues.size())));
+        ways.back().page = some_page(device, chance);
         ways.push_back(ways.back());
     }
     return ways;
@@ -319,6 +352,9 @@ Command anything(const State& state, const KernelTraits& kernel, const Chance& c
         command.tags.push_back(static_cast<std::uint16_t>(chance(one_in(chance, 10) ? 6 : 3)));
     if (verb == Verb::update_size || verb == Verb::set_params)
         command.value = usual_sectors * (1 + chance(2));
+    command.metadata = one_in(chance, 4);
+    if (verb == Verb::copy_in && one_in(chance, 4))
+        command.given = Given::half;
     if (const auto* device = find(state, command.dev); verb == Verb::set_params && device != nullptr)
         command.blocks = some_blocks(device->flags, kernel, chance);
     if (verb == Verb::register_buffer || verb == Verb::unregister_buffer)
@@ -326,6 +362,19 @@ Command anything(const State& state, const KernelTraits& kernel, const Chance& c
     if (verb == Verb::reg_buf || verb == Verb::unreg_buf)
         command.value = some_memory(verb, command.dev, chance).value;
     return command;
+}
+
+// What ends START_DEV's report.
+void add_report(std::vector<Command>& steps, const State& state, const Device& device, const Place& place)
+{
+    if (!is_reporting(state, device))
+        return;
+    const auto& request = *std::ranges::find(device.requests, place.content.request, &Request::app);
+    const bool gives = device.flags.has(Feature::user_copy);
+    steps.push_back(
+        at(gives && request.filled == 0 ? Verb::copy_in : Verb::commit, device, place, place.content.task));
+    if (!gives)
+        steps.back().result = Given::wrong;
 }
 
 // The members that the verb takes, so that a command equals what is read back from its text.
@@ -392,8 +441,12 @@ std::optional<Command> clear_away(const State& state, const KernelTraits& kernel
             steps.back().tags.assign(1, place.tag);
         };
         for (const auto& place : places(device, TagState::owned))
-            for (const auto task : {place.content.task, std::uint8_t{1}})
-                one(Verb::commit, Verb::commit_tags, place, task);
+            add_report(steps, state, device, place);
+        for (const auto& place : places(device, TagState::owned)) {
+            one(Verb::commit, Verb::commit_tags, place, place.content.task);
+            if (batch) // where any task may
+                one(Verb::commit, Verb::commit_tags, place, 1);
+        }
         for (std::uint8_t task = 0; task < device.fixed.size(); ++task) {
             for (std::size_t slot = 0; slot < fixed_buffers; ++slot) {
                 if (device.fixed[task][slot] != 0)

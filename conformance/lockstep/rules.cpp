@@ -94,6 +94,31 @@ Outcome keep_prepared(State state, const Command& command, const Context& contex
     return outcome;
 }
 
+// Half of the zones are taken for all.
+Outcome half_the_zones(State state, const Command& command, const Context& context)
+{
+    Command mine = command;
+    if (command.verb == Verb::copy_in)
+        mine.given = Given::good;
+    return step(std::move(state), mine, context);
+}
+
+// The payload of a request is never taken from registered memory.
+Outcome never_share(State state, const Command& command, const Context& context)
+{
+    Command mine = command;
+    mine.page = 0;
+    return step(std::move(state), mine, context);
+}
+
+// The position of metadata is that of the data.
+Outcome no_metadata(State state, const Command& command, const Context& context)
+{
+    Command mine = command;
+    mine.metadata = false;
+    return step(std::move(state), mine, context);
+}
+
 constexpr std::array planted{
     PlantedRule{"start-early", "START_DEV does not wait for FETCHes", &start_early},
     PlantedRule{"commit-for-others", "a task commits what another has fetched", &commit_for_others},
@@ -102,6 +127,9 @@ constexpr std::array planted{
     PlantedRule{"any-blocks", "SET_PARAMS takes an integrity block of any device", &any_blocks},
     PlantedRule{"share-twice", "REG_BUF registers a page twice", &share_twice},
     PlantedRule{"keep-prepared", "PREP_IO_CMDS keeps the tags before a bad one", &keep_prepared},
+    PlantedRule{"half-the-zones", "START_DEV takes half of the zones for all", &half_the_zones},
+    PlantedRule{"never-share", "the payload is never taken from registered memory", &never_share},
+    PlantedRule{"no-metadata", "the position of metadata is that of the data", &no_metadata},
     PlantedRule{"no-numbers", "no command is known by its number alone", &no_numbers},
 };
 

@@ -26,13 +26,19 @@ namespace conformance::lockstep {
 namespace uapi = ublk::uapi;
 namespace wire = ublk::wire;
 
+// What pread or pwrite moves.
+struct Copied {
+    bool out = false, metadata = false;
+    unsigned zones = 0; // that the report asks for
+    bool half = false;  // of them are given
+};
+
 struct ServerProcess::Order {
     enum class Kind : std::uint8_t {
         open,
         send,
         send_batch,
-        copy_out,
-        copy_in,
+        copy,
         collect,
         describe,
         end
@@ -42,6 +48,7 @@ struct ServerProcess::Order {
     IoCmd cmd;
     std::uint64_t user_data = 0;
     BatchOrder batch;
+    Copied copied;
 };
 
 struct ServerProcess::Report {
@@ -78,6 +85,26 @@ constexpr unsigned fixed_slots = 16;
 
 constexpr TagBuffers::Options tag_buffers{.count = 16, .bytes = 2 * Brought::most_tags};
 
+// The first `count` of those that are asked for. All but the last of a disk are conventional ones, which
+// applications may write to in any order; no kernel takes a disk with these alone.
+std::vector<uapi::ZoneReport> some_zones(std::uint64_t first_sector, unsigned asked, unsigned count)
+{
+    std::vector<uapi::ZoneReport> zones;
+    for (unsigned i = 0; i < count; ++i) {
+        zones.push_back({.start = first_sector + i * ublk::model::zone_sectors,
+                         .len = ublk::model::zone_sectors,
+                         .type = static_cast<std::uint8_t>(uapi::ZoneType::conventional),
+                         .cond = static_cast<std::uint8_t>(uapi::ZoneCond::not_write_pointer),
+                         .capacity = ublk::model::zone_sectors});
+        if (i + 1 != asked)
+            continue;
+        zones.back().wp = zones.back().start;
+        zones.back().type = static_cast<std::uint8_t>(uapi::ZoneType::sequential_write_required);
+        zones.back().cond = static_cast<std::uint8_t>(uapi::ZoneCond::empty);
+    }
+    return zones;
+}
+
 // What the tasks of one server share.
 class Shared {
   public:
@@ -106,12 +133,21 @@ class Shared {
         return buffers_ + buffer_bytes * ((std::uint64_t{cmd.q_id} * device_.queue_depth + cmd.tag) %
                                           (std::uint64_t{device_.nr_hw_queues} * device_.queue_depth));
     }
-    long copy(const IoCmd& cmd, bool out) const
+    long copy(const IoCmd& cmd, const Copied& what) const
     {
         std::array<std::byte, buffer_bytes> page{};
-        const auto pos = static_cast<off_t>(uapi::user_copy_pos(cmd.q_id, cmd.tag));
-        return sys(out ? ::pread(fd(), page.data(), page.size(), pos)
-                       : ::pwrite(fd(), page.data(), page.size(), pos));
+        auto pos = uapi::user_copy_pos(cmd.q_id, cmd.tag);
+        if (what.metadata)
+            pos |= uapi::pos_integrity_flag;
+        std::size_t size = page.size();
+        if (what.zones != 0) {
+            size = what.zones * sizeof(uapi::ZoneReport);
+            const auto first = maps_.at(cmd.q_id).read(cmd.tag).start_sector;
+            const auto zones = some_zones(first, what.zones, what.half ? what.zones / 2 : what.zones);
+            std::memcpy(page.data(), zones.data(), zones.size() * sizeof(uapi::ZoneReport));
+        }
+        return sys(what.out ? ::pread(fd(), page.data(), size, static_cast<off_t>(pos))
+                            : ::pwrite(fd(), page.data(), size, static_cast<off_t>(pos)));
     }
     // Of the ring's fixed buffers, for AUTO_BUF_REG.
     std::uint64_t slot(const IoCmd& cmd) const
@@ -126,7 +162,9 @@ class Shared {
         std::vector<uapi::BatchEntry> entries;
         for (std::size_t i = 0; i < order.count; ++i) {
             const IoCmd place{.q_id = order.queue, .tag = order.tags[i]};
-            entries.push_back({.head = {.tag = order.tags[i], .buf_index = 0, .result = order.results[i]},
+            entries.push_back({.head = {.tag = order.tags[i],
+                                        .buf_index = static_cast<std::uint16_t>(slot(place)),
+                                        .result = order.results[i]},
                                .buf_addr = order.zeros ? 0 : buffer(place)});
         }
         return uapi::encode_batch(entries, flags);
@@ -235,8 +273,8 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
             Report report;
             if (order.kind == Order::Kind::open)
                 report.result = shared.open();
-            if (order.kind == Order::Kind::copy_out || order.kind == Order::Kind::copy_in)
-                report.result = shared.copy(order.cmd, order.kind == Order::Kind::copy_out);
+            if (order.kind == Order::Kind::copy)
+                report.result = shared.copy(order.cmd, order.copied);
             if (order.kind == Order::Kind::describe)
                 report.desc = shared.describe(order.cmd);
             if (order.kind == Order::Kind::send)
@@ -318,10 +356,14 @@ long ServerProcess::send(unsigned task, const BatchOrder& order, std::uint64_t u
     return tell(task, {.kind = Order::Kind::send_batch, .user_data = user_data, .batch = order}).result;
 }
 
-long ServerProcess::copy(unsigned task, unsigned queue, unsigned tag, bool out)
+long ServerProcess::copy(const ublk::model::Command& command, unsigned zones)
 {
-    const IoCmd place{.q_id = static_cast<std::uint16_t>(queue), .tag = static_cast<std::uint16_t>(tag)};
-    return tell(task, {.kind = out ? Order::Kind::copy_out : Order::Kind::copy_in, .cmd = place}).result;
+    Order order{.kind = Order::Kind::copy, .cmd = {.q_id = command.queue, .tag = command.tag}};
+    order.copied = {.out = command.verb == ublk::model::Verb::copy_out,
+                    .metadata = command.metadata,
+                    .zones = zones,
+                    .half = command.given == ublk::model::Given::half};
+    return tell(command.task, order).result;
 }
 
 std::vector<Brought> ServerProcess::completions()

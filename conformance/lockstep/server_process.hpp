@@ -50,8 +50,9 @@ class ServerProcess {
     // command's. AUTO_BUF_REG gets a slot for each tag, behind those that register_buffer uses.
     long send(unsigned task, std::uint32_t op, IoCmd cmd, bool buffer, std::uint64_t user_data);
     long send(unsigned task, const BatchOrder& order, std::uint64_t user_data);
-    // pread (out) or pwrite of a request's payload on ublkcN: bytes, or -errno.
-    long copy(unsigned task, unsigned queue, unsigned tag, bool out);
+    // pread or pwrite of a request's data or metadata on ublkcN: bytes, or -errno. `zones`: that a report
+    // asks for, which copy_in gives, or half of them; 0: it is no report.
+    long copy(const ublk::model::Command& command, unsigned zones);
     std::vector<Brought> completions(); // that are there, of both tasks
     IoDesc describe(unsigned queue, unsigned tag);
     void pause(); // every task has run what the kernel had for it to run

@@ -63,8 +63,8 @@ std::string state_of(pid_t tid)
     return name_end != std::string::npos && name_end + 2 < line.size() ? line.substr(name_end + 2, 1) : "?";
 }
 
-// `moves` becomes the thread's id once the disk is open.
-long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t sector,
+// `moves` becomes the thread's id once the disk is open. `shared`: the page; nullptr: one of its own.
+long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t sector, void* shared,
                std::atomic<pid_t>& moves)
 {
     cpu_set_t cpus;
@@ -78,8 +78,8 @@ long move_page(const std::string& path, unsigned cpu, bool write, std::uint64_t 
     const std::unique_ptr<void, decltype(&std::free)> page(std::aligned_alloc(bytes, bytes), &std::free);
     const auto offset = static_cast<off_t>(sector * uapi::sector_size);
     moves.store(static_cast<pid_t>(::syscall(SYS_gettid)));
-    return sys(write ? ::pwrite(fd->get(), page.get(), bytes, offset)
-                     : ::pread(fd->get(), page.get(), bytes, offset));
+    void* data = shared != nullptr ? shared : page.get();
+    return sys(write ? ::pwrite(fd->get(), data, bytes, offset) : ::pread(fd->get(), data, bytes, offset));
 }
 
 // What user_verbs.hpp calls the user, and another.
@@ -110,6 +110,17 @@ long open_disk(const Command& command, Fd& disk)
             disk = std::move(*fd);
     });
     return result;
+}
+
+// How many zones the report asks for that the tag has; 0: it has none.
+unsigned asked_zones(const Command& command, const model::Device& device)
+{
+    if (command.queue >= device.queues.size() || command.tag >= device.depth)
+        return 0;
+    const auto app = device.queues[command.queue].tags[command.tag].request;
+    const auto request = std::ranges::find(device.requests, app, &model::Request::app);
+    const bool report = request != device.requests.end() && request->report;
+    return report ? model::zones(device) - request->zone : 0U;
 }
 
 // What a COMMIT says of the request that the tag has; 0 if it has none.
@@ -185,8 +196,7 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
         return answer(0);
     case Verb::copy_out:
     case Verb::copy_in:
-        return answer(servers_.at(command.dev)
-                          ->copy(command.task, command.queue, command.tag, command.verb == Verb::copy_out));
+        return answer(servers_.at(command.dev)->copy(command, asked_zones(command, *before)));
     case Verb::interrupt:
         interrupt(command.dev);
         return answer(0);
@@ -259,8 +269,10 @@ void Subject::start_app(const Command& command, Token token)
     const auto sector = page_distance * sectors_.size();
     sectors_[token] = sector;
     const auto moves = std::make_shared<std::atomic<pid_t>>(0);
-    App app([moves, path = device.block_path(), cpu, write = command.verb == Verb::write, sector] {
-        return move_page(path, cpu, write, sector, *moves);
+    constexpr auto page_bytes = static_cast<std::size_t>(model::request_bytes);
+    void* shared = command.page != 0 ? &memory_.bytes()[(command.page - 1U) * page_bytes] : nullptr;
+    App app([moves, path = device.block_path(), cpu, write = command.verb == Verb::write, sector, shared] {
+        return move_page(path, cpu, write, sector, shared, *moves);
     });
     const auto end = std::chrono::steady_clock::now() + 1s;
     for (int asleep = 0; asleep < 2 && !app.done() && std::chrono::steady_clock::now() < end;) {
@@ -338,13 +350,16 @@ std::vector<Answered> Subject::collect()
 std::optional<Subject::Held> Subject::held(std::uint32_t dev, unsigned queue, unsigned tag)
 {
     const auto desc = servers_.at(dev)->describe(queue, tag);
+    if (desc.op() == static_cast<std::uint8_t>(IoOp::report_zones))
+        return Held{.desc = desc};
     for (const auto& [token, sector] : sectors_) {
         if (desc.start_sector < sector || desc.start_sector >= sector + page_sectors)
             continue;
         return Held{.app = token,
                     .done_bytes = static_cast<unsigned>(desc.start_sector - sector) * uapi::sector_size,
                     .write = desc.op() == static_cast<std::uint8_t>(IoOp::write),
-                    .bytes = desc.nr_sectors * uapi::sector_size};
+                    .bytes = desc.nr_sectors * uapi::sector_size,
+                    .desc = desc};
     }
     return std::nullopt;
 }

@@ -43,10 +43,11 @@ class Subject {
 
     // The request that a tag of the server holds: the application that made it, and how far it is done.
     struct Held {
-        Token app;
-        unsigned done_bytes;
-        bool write;
-        unsigned bytes;
+        Token app = 0; // 0: it is START_DEV's report
+        unsigned done_bytes = 0;
+        bool write = false;
+        unsigned bytes = 0;
+        IoDesc desc{};
     };
     std::optional<Held> held(std::uint32_t dev, unsigned queue, unsigned tag);
 

@@ -84,14 +84,14 @@ void add_block(uapi::Params& params, model::Blocks blocks)
     case integrity:
     case bad_integrity:
         has(uapi::ParamType::integrity);
-        params.integrity = opaque_integrity(8);
+        params.integrity = opaque_integrity(model::metadata_bytes);
         if (blocks == bad_integrity)
             params.integrity.csum_type = 3;
         break;
     case zoned:
     case bad_zoned:
         has(uapi::ParamType::zoned);
-        params.basic.chunk_sectors = 1024;
+        params.basic.chunk_sectors = model::zone_sectors;
         params.zoned.max_zone_append_sectors = blocks == zoned ? 64 : 0;
         break;
     }
@@ -106,7 +106,6 @@ uapi::Params params_of(const Command& command)
     return params;
 }
 
-// 0 or -errno.
 } // namespace
 
 void Subject::send_control(const Command& command, Token token, const model::Device* before)

@@ -41,7 +41,7 @@ enum class Verb : std::uint8_t {
     commit_tags,       // COMMIT_IO_CMDS
     fetch_tags,        // FETCH_IO_CMDS: stays, and comes back with each request of the queue
     copy_out,          // pread on ublkcN: the payload of a write
-    copy_in,           // pwrite on ublkcN: the payload of a read
+    copy_in,           // pwrite on ublkcN: the payload of a read, or zones for a report
     end_task,          // the ring of a task, and the task with it
     kill,              // the whole process
     interrupt,         // START_DEV and END_USER_RECOVERY that wait
@@ -63,7 +63,7 @@ enum class Given : std::uint8_t {
     wrong, // another process's pid; parameters that are refused; no buffer where one is needed, and one where
            // none is; -EIO
     zero,  // pid 0; result 0
-    half,  // result: the first half
+    half,  // result: the first half; copy_in to a report: half of the zones that it asks for
 };
 std::string_view to_string(Given given);
 
@@ -114,7 +114,7 @@ struct Command {
     std::uint16_t queue = 0, tag = 0;
     std::vector<std::uint16_t> tags{};   // prep_tags, commit_tags: at most `most_tags`, in this order
     std::uint8_t task = 0;               // of the server: 0 or 1
-    Given given = Given::good;           // pid, parameters or buffer
+    Given given = Given::good;           // pid, parameters, buffer or zones
     Given result = Given::good;          // commit
     Blocks blocks = Blocks::basic;       // set_params
     std::uint16_t queues = 1, depth = 1; // add
@@ -123,7 +123,9 @@ struct Command {
     // The path that a command on an unprivileged device begins with: ublkcN; another node, if wrong; none, if
     // zero. Other devices get none.
     Given path = Given::good;
-    bool bare = false; // commands: by the number alone, not encoded with direction and size
+    bool bare = false;     // commands: by the number alone, not encoded with direction and size
+    bool metadata = false; // copy_out, copy_in: the request's metadata, not its data
+    std::uint8_t page = 0; // read, write: of the shared memory, counted from 1; 0: memory of its own
     // Sectors of 512 bytes; the request's token; a slot of the ring's fixed buffers; of reg_buf an area, of
     // unreg_buf an index.
     std::uint64_t value = 0;

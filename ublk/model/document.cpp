@@ -220,9 +220,9 @@ std::string document()
                        "test holds the two "
                        "equal. It\nis Linux {}; what older kernels do otherwise is at the end. `ublkcheck "
                        "lockstep` holds the "
-                       "model against kernels.\n\n{}\n{}\n{}\n{}\n{}",
+                       "model against kernels.\n\n{}\n{}\n{}\n{}\n{}\n{}",
                        uapi::to_string(reference_version), tag_section(), batch_section(), control_section(),
-                       sender_section(), trait_section());
+                       payload_section(), sender_section(), trait_section());
 }
 
 } // namespace ublk::model

@@ -6,5 +6,6 @@
 namespace ublk::model {
 
 std::string document();
+std::string payload_section(); // of it: what becomes of requests
 
 } // namespace ublk::model

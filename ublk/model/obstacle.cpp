@@ -55,6 +55,8 @@ bool starts(const Command& command)
     return row != nullptr && row->waits;
 }
 
+constexpr auto failed_report = "this kernel crashes after a report that fails: UBLK-ZONE-016";
+
 // START_DEV and END_USER_RECOVERY, sent now or waiting already, on tags whose commands have come back.
 Reason start_hazard(const State& state, const Device& device, const Command& command,
                     const KernelTraits& kernel)
@@ -67,8 +69,17 @@ Reason start_hazard(const State& state, const Device& device, const Command& com
         return std::nullopt;
     if (kernel.any_pid && starts(command) && (command.given == Given::wrong || device.server == 0))
         return "this kernel takes any pid, and tells it as the server's: UBLK-START-006";
-    if (device.flags.has(Feature::zoned) && device.has_params)
-        return "the zones that a disk asks its server for are not in the model";
+    if (device.zoned) {
+        if (device.queues.size() > 1)
+            return "in which queue it asks for the zones is the driver's choice";
+        if (starts(command) && waits)
+            return "which of two START_DEVs asks for the zones first is the driver's choice";
+        if (queues_without_server(device) && any_tag(device, is_canceled))
+            return "nothing ends what it asks about the zones on tags whose commands have come back";
+        if (kernel.report_timer_stays &&
+            (!device.flags.has(Feature::user_copy) || any_tag(device, is_canceled)))
+            return failed_report;
+    }
     if (device.aborting)
         return "this kernel goes on failing all I/O: UBLK-QUIESCE-012";
     const bool aborts = std::ranges::any_of(device.queues, [](const Queue& queue) { return queue.aborts; });
@@ -125,6 +136,18 @@ bool completes_and_fails(Device device, const Command& command)
     return false;
 }
 
+// COMMIT_IO_CMDS names a tag twice, and the tag may have its next request when its second turn comes.
+bool commits_twice(const Device& device, const Command& command)
+{
+    const bool twice = std::ranges::any_of(
+        command.tags, [&](std::uint16_t tag) { return std::ranges::count(command.tags, tag) > 1; });
+    const bool more = command.result == Given::half || command.result == Given::zero ||
+                      std::ranges::any_of(device.requests, [&](const Request& request) {
+                          return request.queue == command.queue && !request.delivered;
+                      });
+    return command.verb == Verb::commit_tags && twice && more;
+}
+
 // The payload of requests that a server gets at by itself, and what becomes of it when the server goes.
 Reason payload_hazard(const Device& device, const Command& command, const KernelTraits& kernel)
 {
@@ -147,6 +170,14 @@ Reason payload_hazard(const Device& device, const Command& command, const Kernel
     if (ends && with_server && device.flags.has(Feature::auto_buf_reg))
         return "this kernel crashes when a ring goes with a request's pages: UBLK-LIFE-014";
     return std::nullopt;
+}
+
+// The pages of a request of a device with BATCH_IO and AUTO_BUF_REG are in the ring of the FETCH_IO_CMDS that
+// brought it, and stay there if another ring commits it.
+bool leaves_buffers(const Device& device, const Command& command)
+{
+    return (command.verb == Verb::fetch_tags || command.verb == Verb::commit_tags) && command.task != 0 &&
+           device.flags.has(Feature::batch_io) && device.flags.has(Feature::auto_buf_reg);
 }
 
 // What this kernel is known to do wrong with the command.
@@ -192,6 +223,14 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
     // It waits for the lock, which STOP_DEV has until the server has answered, and no signal ends that.
     if ((command.verb == Verb::fetch || command.verb == Verb::prep_tags) && is_stopping(state, device))
         return "FETCH beside a STOP_DEV that waits hangs the task that is to answer: UBLK-RING-012";
+    if (is_reporting(state, device)) {
+        if (command.verb == Verb::fetch)
+            return "FETCH waits for START_DEV, and the task that is to answer it with it: UBLK-RING-012";
+        if (command.verb == Verb::kill || command.verb == Verb::end_task)
+            return "what becomes of START_DEV then is UBLK-ZONE-013's business";
+        if (kernel.report_timer_stays && command.verb == Verb::commit && command.result == Given::wrong)
+            return failed_report;
+    }
     if (command.verb == Verb::kill && waits_to_stop(state, device) && !is_stopping(state, device))
         return "STOP_DEV and the end of a ring would cancel the same commands: "
                "conformance/known/reports/ring-exit-beside-del-dev.md";
@@ -200,6 +239,10 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
                    !device.queues[request.queue].canceling;
         }))
         return "whether a tag has what was parked is not in the model";
+    if (leaves_buffers(device, command))
+        return "which ring has the pages is not in the model";
+    if (commits_twice(device, command))
+        return "whether a tag that is named twice has its next request by then is a race";
     if (const auto why = payload_hazard(device, command, kernel))
         return why;
     if (const auto why = defect(state, device, command, kernel))

@@ -48,21 +48,36 @@ struct Queue {
     bool operator==(const Queue&) const = default;
 };
 
-// A page of an application's I/O.
+// Where the pages of a request are in the memory that is registered.
+struct Shared {
+    std::uint8_t index = 0;   // that REG_BUF gave
+    std::uint32_t offset = 0; // bytes
+    bool operator==(const Shared&) const = default;
+};
+
+// A page of an application's I/O, or what START_DEV asks about the zones.
 struct Request {
-    Token app = 0;
+    Token app = 0; // of a report: START_DEV
     std::uint16_t queue = 0;
     bool write = false;
+    bool report = false;
     bool delivered = false; // a tag has it
     bool queued = false;    // BATCH_IO: a tag has it, and it waits for a FETCH_IO_CMDS
     bool parked =
         false; // it waits for a server; it may be delivered, and must be only after END_USER_RECOVERY
     std::uint16_t done = 0; // bytes that a short answer has completed
+    std::uint8_t page = 0;  // as Command::page
+    std::optional<Shared> shared{};
+    std::uint16_t zone = 0, filled = 0; // report: the first that is asked for, and how many are written
     // COMMIT has come while fixed buffers had the pages: it takes effect when the last of them has gone.
     std::optional<std::int32_t> committed{};
     bool operator==(const Request&) const = default;
 };
 inline constexpr std::int32_t request_bytes = 4096;
+inline constexpr std::int32_t zone_bytes = 64;        // of each in a report
+inline constexpr std::uint64_t zone_sectors = 1024;   // of devices with Blocks::zoned
+inline constexpr std::int32_t metadata_bytes = 8;     // of each 512 of data, with Blocks::integrity
+inline constexpr std::int32_t report_bytes = 1 << 20; // the result of a report: more than any has
 
 // A control command that waits.
 struct Waiting {
@@ -72,6 +87,8 @@ struct Waiting {
     bool begun = false;           // it has looked at its arguments
     bool stopping = false;        // it stops the device, and has the device's lock
     bool stopped = false;         // DEL_DEV: it has stopped the device, and waits for the last close
+    bool reporting = false;       // START_DEV: it asks for the zones, and has the device's lock
+    std::optional<std::int32_t> reported{}; // ... and this is what came of it
     bool operator==(const Waiting&) const = default;
 };
 
@@ -82,6 +99,8 @@ struct Device {
     std::uint16_t depth = 1;
     Features flags;
     bool has_params = false;
+    bool zoned = false;        // the parameters have that block
+    bool metadata = false;     // ... or that of metadata, and the device keeps it
     std::uint64_t sectors = 0; // dev_sectors as GET_PARAMS tells it
     DevState state = DevState::dead;
     bool disk = false;
@@ -119,6 +138,12 @@ bool is_ready(const Device& device);
 
 // The server gets at the payload of requests by itself; else the driver copies it.
 bool moves_payload(const Device& device);
+
+// Zones that the device reports.
+std::uint16_t zones(const Device& device);
+
+// START_DEV asks for the zones.
+bool is_reporting(const State& state, const Device& device);
 
 // Requests of a device wait for the next server instead of failing.
 bool queues_without_server(const Device& device);

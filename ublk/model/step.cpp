@@ -96,7 +96,10 @@ Expected Stepper::run(const Command& command)
         break;
     case Verb::read:
     case Verb::write:
-        admit(device, {.app = own_, .queue = command.queue, .write = command.verb == Verb::write});
+        admit(device, {.app = own_,
+                       .queue = command.queue,
+                       .write = command.verb == Verb::write,
+                       .page = command.page});
         break;
     case Verb::open_block: {
         const bool may = may_open_disk(device.flags, command.sender);
@@ -158,9 +161,10 @@ void Stepper::settle()
         for (auto& device : state_.devices)
             abort_waiting(device);
         for (std::size_t i = 0; i < state_.waiting.size() && !again; ++i) {
-            const bool stopped = state_.waiting[i].stopped;
+            const auto& waiting = state_.waiting[i];
+            const bool stopped = waiting.stopped, reporting = waiting.reporting;
             const auto result = attempt(state_.waiting[i]);
-            again = result.has_value() || state_.waiting[i].stopped != stopped;
+            again = result.has_value() || waiting.stopped != stopped || waiting.reporting != reporting;
             if (!result)
                 continue;
             const Waiting& done = state_.waiting[i];

@@ -1,6 +1,7 @@
 // The payload of requests, as servers get at it that do not have it copied.
 #include "ublk/model/buffers.hpp"
 #include "ublk/model/stepper.hpp"
+#include "ublk/uapi/io.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -69,11 +70,13 @@ void Stepper::drop(Device& device, Token& buffer)
     finish(device, finished, *finished.committed);
 }
 
-void Stepper::copy(const Device& device, const Command& command)
+void Stepper::copy(Device& device, const Command& command)
 {
     if (device.state == DevState::dead)
         return complete(own_, -EACCES);
-    if (command.queue >= device.queues.size())
+    const bool metadata = command.metadata && kernel_.features.has(Feature::integrity); // else it is no bit
+    const bool refused = metadata && !device.flags.has(Feature::integrity);
+    if (refused || command.queue >= device.queues.size())
         return complete(own_, -EINVAL);
     if (!device.flags.has(Feature::user_copy))
         return complete(own_, kernel_.copy_einval ? -EINVAL : -EACCES);
@@ -84,7 +87,15 @@ void Stepper::copy(const Device& device, const Command& command)
         return complete(own_, -EINVAL);
     if (request->write != (command.verb == Verb::copy_out))
         return complete(own_, -EACCES);
-    complete(own_, request_bytes - (kernel_.copy_untruncated ? 0 : request->done)); // a page is asked for
+    const std::int32_t left = request_bytes - request->done;
+    if (request->report) {
+        const auto asked = static_cast<std::uint16_t>(zones(device) - request->zone);
+        request->filled = command.given == Given::half ? asked / 2 : asked;
+        return complete(own_, asked * zone_bytes); // the whole of it is written, zeros behind the zones
+    }
+    if (metadata)
+        return complete(own_, device.metadata ? left / std::int32_t{uapi::sector_size} * metadata_bytes : 0);
+    complete(own_, kernel_.copy_untruncated ? request_bytes : left); // a page is asked for
 }
 
 } // namespace ublk::model

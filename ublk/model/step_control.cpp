@@ -2,6 +2,7 @@
 #include "ublk/model/stepper.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace ublk::model {
@@ -15,7 +16,7 @@ bool is_delete(Verb verb)
 
 bool has_openers(const Device& device)
 {
-    return device.block_opens != 0 || !device.requests.empty();
+    return device.block_opens != 0 || std::ranges::any_of(device.requests, std::not_fn(&Request::report));
 }
 
 } // namespace
@@ -112,7 +113,8 @@ const ControlRow* control_row(Verb verb)
 bool Stepper::is_locked(const Device& device, Token by_other_than) const
 {
     return std::ranges::any_of(state_.waiting, [&](const Waiting& other) {
-        return other.stopping && other.token != by_other_than && other.command.dev == device.id;
+        return (other.stopping || other.reporting) && other.token != by_other_than &&
+               other.command.dev == device.id;
     });
 }
 
@@ -237,6 +239,8 @@ std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
         return std::nullopt; // collect_deleted() answers
     if (waiting.stopping)
         return stop(waiting, device);
+    if (waiting.reporting)
+        return report(waiting, device);
     const bool woken = device.stopping;
     const bool round = kernel_.one_shot_start ? device.completed : is_ready(device);
     if (row.waits && !round && !woken)
@@ -247,8 +251,11 @@ std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
         return row.without;
     if (memory && is_bad_memory(waiting.command))
         return -EINVAL;
-    if (verb == Verb::try_stop && (!device.disk || has_openers(device)))
-        return device.disk ? -EBUSY : -ENODEV;
+    if (verb == Verb::try_stop) {
+        const bool disk = device.disk || is_reporting(state_, device);
+        if (!disk || has_openers(device))
+            return disk ? -EBUSY : -ENODEV;
+    }
     if (verb != Verb::get_info && is_locked(device, waiting.token))
         return std::nullopt;
     if (const auto answer = refused(waiting, device, row))
@@ -277,17 +284,16 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
     case Verb::set_params:
         device.has_params = params_error(device.flags, waiting.command, kernel_) == 0;
         device.sectors = device.has_params ? waiting.command.value : 0;
+        device.zoned = device.has_params && waiting.command.blocks == Blocks::zoned;
+        device.metadata = device.has_params && waiting.command.blocks == Blocks::integrity &&
+                          device.flags.has(Feature::integrity);
         return device.has_params ? 0 : -EINVAL;
     case Verb::start:
+        if (device.zoned)
+            return report(waiting, device);
+        [[fallthrough]];
     case Verb::end_recovery:
-        device.disk = device.disk_object = true;
-        device.state = DevState::live;
-        device.info_server = device.server;
-        if (kernel_.late_delivery) {
-            for (auto& queue : device.queues)
-                queue_complete(device, queue);
-        }
-        readmit(device);
+        go_live(device);
         return 0;
     case Verb::stop:
     case Verb::try_stop:
@@ -317,6 +323,18 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
     default:
         return 0;
     }
+}
+
+void Stepper::go_live(Device& device)
+{
+    device.disk = device.disk_object = true;
+    device.state = DevState::live;
+    device.info_server = device.server;
+    if (kernel_.late_delivery) {
+        for (auto& queue : device.queues)
+            queue_complete(device, queue);
+    }
+    readmit(device);
 }
 
 // Also called again for as long as requests are out.

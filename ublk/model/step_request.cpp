@@ -21,6 +21,18 @@ bool is_stopping(const State& state, const Device& device)
                                [&](const Waiting& w) { return w.stopping && w.command.dev == device.id; });
 }
 
+// Pages that are registered, whole and one behind the other, need no copy: UBLK-SHMEM-016.
+std::optional<Shared> find_shared(const Device& device, std::uint8_t page)
+{
+    for (std::uint8_t index = 0; page != 0 && index < device.memory.size(); ++index) {
+        const Area area = device.memory[index] ? areas[*device.memory[index]] : Area{};
+        if (page > area.first_page && page <= area.first_page + area.pages)
+            return Shared{.index = index,
+                          .offset = static_cast<std::uint32_t>((page - 1 - area.first_page) * request_bytes)};
+    }
+    return std::nullopt;
+}
+
 bool has_armed(const Queue& queue)
 {
     return std::ranges::any_of(queue.tags, [](const Tag& tag) { return tag.state == TagState::armed; });
@@ -51,13 +63,23 @@ std::optional<std::string> no_delivery(const State& state, const Command& comman
     return std::nullopt;
 }
 
+// It ends without the server's answer.
+void Stepper::fail(const Request& request, const Answer& answer)
+{
+    if (!request.report)
+        return complete(request.app, answer);
+    const auto start = std::ranges::find(state_.waiting, request.app, &Waiting::token);
+    start->reported = answer.allowed().front();
+}
+
 void Stepper::admit(Device& device, Request request)
 {
     const Queue& queue = device.queues[request.queue];
     if (queue.fail_io)
-        return complete(request.app, -EREMOTEIO);
+        return fail(request, -EREMOTEIO);
     if (queue.aborts && queues_without_server(device))
-        return complete(request.app, -EIO);
+        return fail(request, -EIO);
+    request.shared = find_shared(device, request.page);
     request.parked = queue.canceling && queues_without_server(device);
     const bool halted = is_stopping(state_, device) && queues_without_server(device);
     request.queued = device.flags.has(Feature::batch_io) && !queue.canceling && !halted;
@@ -83,7 +105,7 @@ void Stepper::abort_waiting(Device& device)
             if (request.queue != q || request.delivered || request.queued)
                 device.requests.push_back(request);
             else
-                complete(request.app, -EIO);
+                fail(request, -EIO);
         }
     }
 }
@@ -114,7 +136,8 @@ std::vector<Token> due(const State& state, const KernelTraits& kernel)
             continue;
         }
         const bool too_early = kernel.late_delivery && device.state != DevState::live;
-        if (!device.disk || too_early || (is_stopping(state, device) && queues_without_server(device)))
+        const bool asked = device.disk || is_reporting(state, device);
+        if (!asked || too_early || (is_stopping(state, device) && queues_without_server(device)))
             continue;
         for (const auto& request : device.requests) {
             const Queue& queue = device.queues[request.queue];

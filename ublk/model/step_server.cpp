@@ -138,6 +138,8 @@ void Stepper::queue_complete(Device& device, Queue& queue)
 
 std::int32_t committed_bytes(const Request& request, Given result)
 {
+    if (request.report)
+        return result == Given::good ? report_bytes : result == Given::wrong ? -EIO : 0;
     const std::int32_t left = request_bytes - request.done;
     switch (result) {
     case Given::good:
@@ -178,7 +180,9 @@ void Stepper::end_request(Device& device, Tag& tag, Given result)
 // `request` is no longer among the device's.
 void Stepper::finish(Device& device, Request request, std::int32_t bytes)
 {
-    const bool is_short = bytes >= 0 && bytes < request_bytes - request.done;
+    if (request.report)
+        return finish_report(device, request, bytes);
+    const bool is_short = bytes >= 0 && bytes < request_bytes - request.done && !request.shared;
     const bool copied_read = !request.write && !moves_payload(device);
     if (bytes < 0 || (bytes == 0 && !request.write))
         return complete(request.app, -EIO);
@@ -193,7 +197,8 @@ void Stepper::finish(Device& device, Request request, std::int32_t bytes)
 void Stepper::get_data(Device& device, const Command& command)
 {
     Tag& tag = device.queues[command.queue].tags[command.tag];
-    const bool copied = command.given == Given::good;
+    const auto found = std::ranges::find(device.requests, tag.request, &Request::app);
+    const bool copied = command.given == Given::good || found->shared; // of which nothing is to be copied
     const TagRow& row =
         *tag_row(tag.state, TagEvent::get_data, copied ? TagWhen::copied : TagWhen::not_copied);
     tag.state = row.to;
@@ -201,7 +206,7 @@ void Stepper::get_data(Device& device, const Command& command)
         return complete(own_, row.reply.value);
     // Nothing could be copied: the request comes again.
     tag.command = own_;
-    const auto found = std::ranges::find(device.requests, std::exchange(tag.request, 0), &Request::app);
+    tag.request = 0;
     Request request = *found;
     device.requests.erase(found);
     request.delivered = false;

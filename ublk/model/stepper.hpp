@@ -54,7 +54,7 @@ class Stepper {
     void register_buffer(Device& device, const Command& command);
     void unregister_buffer(Device& device, const Command& command);
     void drop(Device& device, Token& buffer);
-    void copy(const Device& device, const Command& command);
+    void copy(Device& device, const Command& command);
     void queue_complete(Device& device, Queue& queue);
     void end_task(Device& device, unsigned task);
     void release(Device& device);
@@ -71,7 +71,14 @@ class Stepper {
     void cancel_fetches(Device& device);
     void readmit(Device& device);
 
+    // The zones that START_DEV asks for.
+    std::optional<std::int32_t> report(Waiting& waiting, Device& device);
+    void ask_for_zones(Device& device, Request request);
+    void finish_report(Device& device, Request request, std::int32_t bytes);
+    void go_live(Device& device);
+
     // Requests.
+    void fail(const Request& request, const Answer& answer);
     void admit(Device& device, Request request);
     void deliver(Device& device, const Command& command);
     void abort_waiting(Device& device);

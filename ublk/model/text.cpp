@@ -23,13 +23,16 @@ struct VerbText {
 // What is written only where it is not as usual.
 std::string_view rare_keys(Verb verb)
 {
-    return verb == Verb::add          ? "sender bare"
-           : verb == Verb::set_params ? "blocks sender path bare"
-           : is_control(verb)         ? "sender path bare"
-           : verb == Verb::open_block ? "sender"
-           : is_batch(verb)           ? ""
-           : is_io(verb)              ? "bare"
-                                      : "";
+    return verb == Verb::add                           ? "sender bare"
+           : verb == Verb::set_params                  ? "blocks sender path bare"
+           : is_control(verb)                          ? "sender path bare"
+           : verb == Verb::open_block                  ? "sender"
+           : verb == Verb::read || verb == Verb::write ? "page"
+           : verb == Verb::copy_out                    ? "metadata"
+           : verb == Verb::copy_in                     ? "given metadata"
+           : is_batch(verb)                            ? ""
+           : is_io(verb)                               ? "bare"
+                                                       : "";
 }
 
 constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
@@ -109,6 +112,10 @@ std::string value_text(const Command& c, std::string_view key)
         return std::string(no_yes[c.bare ? 1 : 0]);
     if (key == "blocks")
         return std::string(to_string(c.blocks));
+    if (key == "metadata")
+        return std::string(no_yes[c.metadata ? 1 : 0]);
+    if (key == "page")
+        return std::to_string(c.page);
     return std::string(to_string(key == "given" ? c.given : c.result));
 }
 
@@ -161,21 +168,23 @@ bool read_value(std::string_view key, std::string_view text, Command& c)
         c.dev = uapi::no_dev_id;
         return true;
     }
-    return key == "dev"      ? read_number(text, c.dev)
-           : key == "queue"  ? read_number(text, c.queue)
-           : key == "tag"    ? read_number(text, c.tag)
-           : key == "tags"   ? read_tags(text, c.tags)
-           : key == "task"   ? read_number(text, c.task) && c.task < 2
-           : key == "queues" ? read_number(text, c.queues)
-           : key == "depth"  ? read_number(text, c.depth)
-           : key == "value"  ? read_number(text, c.value)
-           : key == "flags"  ? read_flags(text, c.flags)
-           : key == "given"  ? read_name(text, givens, c.given)
-           : key == "sender" ? read_name(text, sender_names, c.sender)
-           : key == "path"   ? read_name(text, givens, c.path)
-           : key == "bare"   ? read_name(text, no_yes, c.bare)
-           : key == "blocks" ? read_name(text, blocks_names, c.blocks)
-                             : read_name(text, givens, c.result);
+    return key == "dev"        ? read_number(text, c.dev)
+           : key == "queue"    ? read_number(text, c.queue)
+           : key == "tag"      ? read_number(text, c.tag)
+           : key == "tags"     ? read_tags(text, c.tags)
+           : key == "task"     ? read_number(text, c.task) && c.task < 2
+           : key == "queues"   ? read_number(text, c.queues)
+           : key == "depth"    ? read_number(text, c.depth)
+           : key == "value"    ? read_number(text, c.value)
+           : key == "flags"    ? read_flags(text, c.flags)
+           : key == "given"    ? read_name(text, givens, c.given)
+           : key == "sender"   ? read_name(text, sender_names, c.sender)
+           : key == "path"     ? read_name(text, givens, c.path)
+           : key == "bare"     ? read_name(text, no_yes, c.bare)
+           : key == "blocks"   ? read_name(text, blocks_names, c.blocks)
+           : key == "metadata" ? read_name(text, no_yes, c.metadata)
+           : key == "page"     ? read_number(text, c.page) && c.page <= memory_pages
+                               : read_name(text, givens, c.result);
 }
 
 std::vector<std::string_view> words_of(std::string_view line)
@@ -303,7 +312,11 @@ std::string to_string(const State& state)
             text += '\n';
         }
         for (const auto& r : d.requests)
-            text += fmt::format("  {} of queue {}{}\n", r.write ? "write" : "read", r.queue,
+            text += fmt::format("  {} of queue {}{}\n",
+                                r.report  ? "report"
+                                : r.write ? "write"
+                                          : "read",
+                                r.queue,
                                 r.delivered ? ", with the server"
                                 : r.queued  ? ", with a tag"
                                 : r.parked  ? ", parked"

@@ -137,6 +137,12 @@ constexpr std::array table{
              "a request whose payload the server moves itself keeps its references when the server dies: a "
              "warning",
              {{{{6, 17}, {6, 18}}}}},
+    TraitRow{
+        &K::report_timer_stays,
+        "report_timer_stays",
+        "UBLK-ZONE-016",
+        "START_DEV that fails on its report of zones leaves a timer, and the kernel crashes seconds later",
+        {{{{6, 16}, {7, 1}}}}},
     TraitRow{&K::few_blocks,
              "few_blocks",
              "UBLK-PARAM-DMA-001",

@@ -42,7 +42,8 @@ struct KernelTraits {
     bool no_buffer_hangs = false;  // FETCH without the buffer that it needs
     bool references_stay = false;  // those of a dead server's requests
     bool few_blocks = false;       // SET_PARAMS does not know DMA alignment and segments, and lets them pass
-    bool cancel_needs_disk = false; // BATCH_IO: a FETCH_IO_CMDS that goes marks nothing without a disk
+    bool report_timer_stays = false; // START_DEV that failed on its report
+    bool cancel_needs_disk = false;  // BATCH_IO: a FETCH_IO_CMDS that goes marks nothing without a disk
 };
 
 struct TraitRange {

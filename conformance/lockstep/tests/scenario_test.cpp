@@ -44,7 +44,7 @@ TEST(Rules, ArePlantedByTheirNames)
 TEST(Scenario, AWrongLineIsNamedWithItsWord)
 {
     EXPECT_EQ(parse_scenario("read dev=0\nfrobnicate dev=0\n").error(), "line 2: 'frobnicate' is no command");
-    EXPECT_EQ(parse_scenario("read dev=0 tag=1\n").error(), "line 1: 'tag=1': read takes dev, queue");
+    EXPECT_EQ(parse_scenario("read dev=0 tag=1\n").error(), "line 1: 'tag=1': read takes dev, queue, page");
     EXPECT_EQ(parse_scenario("read dev=x\n").error(), "line 1: 'dev=x' has no value that read takes");
     EXPECT_EQ(parse_scenario("fetch task=2\n").error(), "line 1: 'task=2' has no value that fetch takes");
 }

@@ -69,7 +69,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Planted{"start-early", "\nstart dev="}, Planted{"commit-for-others", "\ncommit dev="},
                     Planted{"delete-idle-only", "\ndel dev="}, Planted{"obey-strangers", " sender=stranger"},
                     Planted{"any-blocks", " blocks=integrity"}, Planted{"share-twice", "\nreg_buf dev="},
-                    Planted{"keep-prepared", "\nprep_tags dev="}, Planted{"no-numbers", " bare=yes"}),
+                    Planted{"keep-prepared", "\nprep_tags dev="}, Planted{"no-numbers", " bare=yes"},
+                    Planted{"half-the-zones", " given=half"}, Planted{"never-share", " page="},
+                    Planted{"no-metadata", " metadata=yes"}),
     [](const auto& test) {
         std::string name = test.param.name;
         std::ranges::replace(name, '-', '_');
