@@ -3,6 +3,7 @@
 #include "ublk/model/step.hpp"
 
 #include <algorithm>
+#include <functional>
 
 namespace ublk::model {
 
@@ -211,7 +212,7 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
         state.waiting, [&](const Waiting& w) { return w.command.dev == device.id && starts(w.command); });
     // Where STOP_DEV waits for the server, and START_DEV for STOP_DEV, a death leaves the order to chance.
     if ((starts(command) && is_stopping(state, device)) ||
-        (stops(command) && starting && !device.requests.empty()))
+        (stops(command) && starting && std::ranges::any_of(device.requests, std::not_fn(&Request::report))))
         return "START_DEV beside a STOP_DEV that waits";
     if (is_control(command.verb) && device.deleted && device.flags.has(Feature::unprivileged_dev) &&
         command.path == Given::good)

@@ -85,6 +85,9 @@ TEST_F(Zones, WhatIsMissingIsAskedForAgain) // UBLK-ZONE-003, -015
     commit(Given::good);
     EXPECT_EQ(request().zone, 4);
     deliver();
+    commit(Given::good); // with none, once more
+    EXPECT_EQ(request().zone, 4);
+    deliver();
     EXPECT_EQ(give(), 4 * zone_bytes);
     commit(Given::zero); // which is enough since 7.3
     EXPECT_EQ(answer_of(start_), 0);
@@ -130,6 +133,24 @@ TEST_F(Zones, StartHasTheLockMeanwhile)
     commit(Given::good);
     EXPECT_EQ(answer_of(start_), 0);
     EXPECT_EQ(answer_of(resize), 0);
+}
+
+TEST_F(Zones, TryStopFindsTheDiskBeforeTheyAreKnown)
+{
+    ASSERT_TRUE(ask());
+    EXPECT_EQ(go({.verb = Verb::try_stop}), waits); // no -ENODEV, and no -EBUSY for the report
+    const Token stop = last_;
+    give();
+    commit(Given::good);
+    EXPECT_EQ(answer_of(start_), 0);
+    EXPECT_EQ(answer_of(stop), 0);
+}
+
+TEST_F(Zones, AReportMustBeDelivered)
+{
+    add(Feature::zoned | Feature::user_copy, Blocks::zoned);
+    go({.verb = Verb::start});
+    EXPECT_EQ(due(state_, kernel_), std::vector{last_});
 }
 
 TEST_F(Zones, AReportIsGivenNotTaken) // UBLK-CDEV-RW-004

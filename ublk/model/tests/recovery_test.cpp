@@ -7,11 +7,15 @@ namespace {
 
 using namespace ublk::model;
 
-class Recovery : public testing::TestWithParam<KernelVersion> {};
+struct Kernel {
+    KernelVersion version;
+    bool early; // may deliver what was parked before END_USER_RECOVERY
+};
+class Recovery : public testing::TestWithParam<Kernel> {};
 
 TEST_P(Recovery, WhatWasParkedIsDueOnceTheNextServerIsThere) // UBLK-RECOV-END-005
 {
-    const auto kernel = traits_of(GetParam());
+    const auto kernel = traits_of(GetParam().version);
     State state;
     Token last = 0;
     const auto go = [&](const Command& command) {
@@ -31,15 +35,17 @@ TEST_P(Recovery, WhatWasParkedIsDueOnceTheNextServerIsThere) // UBLK-RECOV-END-0
     go({.verb = Verb::open});
     go({.verb = Verb::fetch});
     EXPECT_TRUE(due(state, kernel).empty());
+    EXPECT_EQ(!no_delivery(state, {.verb = Verb::deliver, .value = read}), GetParam().early);
     ASSERT_EQ(go({.verb = Verb::end_recovery}), Answer{0});
     EXPECT_EQ(due(state, kernel), std::vector{read});
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Recovery,
-                         testing::Values(KernelVersion{6, 12}, KernelVersion{6, 18}, reference_version),
+                         testing::Values(Kernel{{6, 12}, false}, Kernel{{6, 16}, true}, Kernel{{6, 18}, true},
+                                         Kernel{reference_version, true}),
                          [](const auto& test) {
-                             return "Linux" + std::to_string(test.param.major) + "_" +
-                                    std::to_string(test.param.minor);
+                             return "Linux" + std::to_string(test.param.version.major) + "_" +
+                                    std::to_string(test.param.version.minor);
                          });
 
 } // namespace

@@ -60,7 +60,7 @@ TEST(BatchTable, HasEachOfItsCellsOnceAndMovesATagOnlyWhereItAccepts)
     for (const auto state : batch_states) {
         for (const auto event : batch_events) {
             const auto is_cell = [=](const BatchRow& row) { return row.from == state && row.event == event; };
-            EXPECT_EQ(std::ranges::count_if(batch_table, is_cell), 1) << to_string(state) << to_string(event);
+            ASSERT_EQ(std::ranges::count_if(batch_table, is_cell), 1) << to_string(state) << to_string(event);
             const BatchRow& row = *batch_row(state, event);
             EXPECT_EQ(row.to == row.from, row.result != 0) << to_string(state) << ", " << to_string(event);
         }
