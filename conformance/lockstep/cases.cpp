@@ -87,7 +87,7 @@ Played play(const Rules& rules, const Chance& chance)
     const auto length = shortest_sequence + chance(sequence_spread);
     try {
         for (unsigned i = 0; i < length && !duel.divergence(); ++i)
-            duel.go(choose(duel.state(), rules.kernel, chance));
+            duel.go(choose_group(duel.state(), rules.kernel, chance));
         duel.end();
     } catch (const CaseFailed&) { // something that is not the driver's: a process that does not answer
         print(shortest_heading, duel.done());

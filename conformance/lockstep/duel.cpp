@@ -87,6 +87,77 @@ void Duel::go(const Command& command)
         check_gone(command.dev);
 }
 
+// Answers of the aftermath cannot be told from those of another order.
+bool Duel::is_recent(const Command& command) const
+{
+    const auto ended = ends_.find(command.dev);
+    return ended != ends_.end() && steady_clock::now() - ended->second < aftermath;
+}
+
+void Duel::go(const std::vector<Command>& group)
+{
+    listen();
+    const bool recent = std::ranges::any_of(group, [this](const Command& c) { return is_recent(c); });
+    const auto all = group.size() == 1 || recent || divergence_ || !expected_.empty()
+                         ? std::nullopt
+                         : orders(state_, group, last_ + 1, rules_);
+    if (!all)
+        return go(group.front());
+    const Token first = last_ + 1;
+    last_ += static_cast<Token>(group.size());
+    for (std::size_t i = 0; i < group.size(); ++i) {
+        done_.push_back(group[i]);
+        done_.back().together = i != 0;
+        sent_[first + static_cast<Token>(i)] = group[i];
+        if (ends_disk(group[i].verb))
+            ends_[group[i].dev] = steady_clock::now();
+    }
+    subject_.send(group, first, state_);
+    await(*all);
+    if (!divergence_)
+        settle();
+}
+
+// Until the answers are those of one of the orders, which is then what has happened.
+void Duel::await(const std::vector<Order>& orders)
+{
+    std::map<Token, std::int32_t> answered;
+    const auto fitting = [&] {
+        return std::ranges::find_if(orders, [&](const Order& order) { return fits(order, answered); });
+    };
+    const bool told = eventually(
+        [&] {
+            for (const auto& answer : subject_.collect()) {
+                if (answer.more)
+                    differ("no request", fmt::format("{} brought one", name(answer.token)));
+                answered[answer.token] = static_cast<std::int32_t>(answer.result);
+            }
+            return divergence_ || fitting() != orders.end();
+        },
+        limit_);
+    if (divergence_)
+        return;
+    if (told) {
+        state_ = fitting()->state;
+        return;
+    }
+    const auto list = [this](const auto& answers) {
+        std::string text;
+        for (const auto& [token, answer] : answers) {
+            text += fmt::format("{}{}: ", text.empty() ? "" : ", ", name(token));
+            if constexpr (std::is_same_v<std::decay_t<decltype(answer)>, std::int32_t>)
+                text += model::result_text(answer);
+            else
+                text += to_string(answer);
+        }
+        return text.empty() ? std::string("nothing") : text;
+    };
+    std::string expected;
+    for (const auto& order : orders)
+        expected += fmt::format("{}{}", expected.empty() ? "" : "; or ", list(order.answers));
+    differ(expected, list(answered));
+}
+
 void Duel::listen()
 {
     for (const auto& answered : subject_.collect()) {
@@ -370,8 +441,11 @@ void Duel::end()
 Played replay(const Scenario& scenario, const Rules& rules, Millis limit)
 {
     Duel duel(rules, limit);
-    for (const auto& command : scenario)
-        duel.go(command);
+    for (auto next = scenario.begin(); next != scenario.end();) {
+        const auto end = std::find_if(next + 1, scenario.end(), std::not_fn(&Command::together));
+        duel.go({next, end});
+        next = end;
+    }
     duel.end();
     return {duel.done(), duel.divergence()};
 }

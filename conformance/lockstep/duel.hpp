@@ -1,6 +1,7 @@
 // The driver and its model, step by step beside each other, until they differ.
 #pragma once
 
+#include "conformance/lockstep/orders.hpp"
 #include "conformance/lockstep/rules.hpp"
 #include "conformance/lockstep/scenario.hpp"
 #include "conformance/lockstep/subject.hpp"
@@ -24,6 +25,8 @@ class Duel {
     // Sends a command to both, and waits for what has to follow. Nothing is sent after a divergence, and
     // nothing that is not applicable.
     void go(const Command& command);
+    // All at once, if the answers can tell what became of them; else the first alone.
+    void go(const std::vector<Command>& group);
     // Deletes everything, in step as well, and waits a little for what must not come.
     void end();
 
@@ -33,6 +36,8 @@ class Duel {
 
   private:
     void settle();
+    bool is_recent(const Command& command) const;
+    void await(const std::vector<Order>& orders);
     void listen();
     void observe(const Answered& answered);
     bool is_aftermath(const Answered& answered) const;

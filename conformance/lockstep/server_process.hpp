@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct BatchOrder {
     bool zeros = false;     // ... and it is 0
 };
 
+// Each thread may make one of its tasks do something.
 class ServerProcess {
   public:
     static constexpr unsigned tasks = 2;
@@ -68,8 +70,10 @@ class ServerProcess {
     DevInfo device_;
     pid_t pid_ = -1;
     std::array<Fd, tasks> sockets_;
-    std::array<Fd, tasks> events_; // of each task's ring: readable if there is a completion
+    std::array<Fd, tasks> events_;         // of each task's ring: readable if there is a completion
+    std::array<std::mutex, tasks> orders_; // to a task one goes after the other
     std::array<bool, tasks> ended_{};
+    std::mutex early_lock_;
     std::vector<Brought> early_; // that came with another answer
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
@@ -194,9 +195,6 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
         servers_.at(command.dev)->kill();
         servers_.erase(command.dev);
         return answer(0);
-    case Verb::copy_out:
-    case Verb::copy_in:
-        return answer(servers_.at(command.dev)->copy(command, asked_zones(command, *before)));
     case Verb::interrupt:
         interrupt(command.dev);
         return answer(0);
@@ -215,14 +213,47 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
         open_disks_.erase(open_disks_.find(command.dev));
         return answer(0);
     default:
-        return send_io(command, token, *before);
+        if (const auto result = send_io(command, token, *before))
+            answer(*result);
     }
 }
 
-void Subject::send_io(const Command& command, Token token, const model::Device& before)
+void Subject::send(const std::vector<Command>& commands, Token first, const model::State& before)
 {
+    std::vector<std::optional<long>> answers(commands.size());
+    std::vector<std::exception_ptr> errors(commands.size());
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+        const auto token = first + static_cast<Token>(i);
+        const auto* device = model::find(before, commands[i].dev);
+        if (model::is_control(commands[i].verb)) { // which a worker of the kernel goes on with
+            send_control(commands[i], token, device);
+            continue;
+        }
+        threads.emplace_back([&, i, token, device] {
+            try {
+                answers[i] = send_io(commands[i], token, *device);
+            } catch (...) {
+                errors[i] = std::current_exception();
+            }
+        });
+    }
+    threads.clear();
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+        if (errors[i])
+            std::rethrow_exception(errors[i]);
+        if (answers[i])
+            at_once_.push_back({first + static_cast<Token>(i), *answers[i]});
+    }
+}
+
+std::optional<long> Subject::send_io(const Command& command, Token token, const model::Device& before)
+{
+    const auto unless_sent = [](long sent) { return sent != 0 ? std::optional(sent) : std::nullopt; };
+    if (command.verb == Verb::copy_in || command.verb == Verb::copy_out)
+        return servers_.at(command.dev)->copy(command, asked_zones(command, before));
     if (model::is_batch(command.verb))
-        return send_batch(command, token, before);
+        return unless_sent(send_batch(command, token, before));
     IoCmd cmd{.q_id = command.queue, .tag = command.tag};
     if (command.verb == Verb::commit)
         cmd.result = result_of(command, command.tag, before);
@@ -232,13 +263,11 @@ void Subject::send_io(const Command& command, Token token, const model::Device& 
     // Whoever moves the payload himself needs no buffer, and may have none.
     const bool buffer = !registers && model::moves_payload(before) != (command.given == Given::good);
     const auto op = io_op(command.verb);
-    const long sent = servers_.at(command.dev)
-                          ->send(command.task, command.bare ? uapi::opcode_nr(op) : op, cmd, buffer, token);
-    if (sent != 0)
-        at_once_.push_back({token, sent});
+    return unless_sent(servers_.at(command.dev)
+                           ->send(command.task, command.bare ? uapi::opcode_nr(op) : op, cmd, buffer, token));
 }
 
-void Subject::send_batch(const Command& command, Token token, const model::Device& before)
+long Subject::send_batch(const Command& command, Token token, const model::Device& before)
 {
     BatchOrder order{.nr = command.verb == Verb::prep_tags     ? IoNr::prep_io_cmds
                            : command.verb == Verb::commit_tags ? IoNr::commit_io_cmds
@@ -257,8 +286,7 @@ void Subject::send_batch(const Command& command, Token token, const model::Devic
     const long sent = server.send(command.task, order, token);
     // One that another task's ring is about to look at is not canceled: UBLK-BATCH-FETCH-011.
     server.pause();
-    if (sent != 0)
-        at_once_.push_back({token, sent});
+    return sent;
 }
 
 // Returns when the driver has the page, or has refused it: the thread sleeps in the I/O, or is done.

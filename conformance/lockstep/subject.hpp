@@ -38,6 +38,8 @@ class Subject {
 
     // The answer comes by collect(). `before`: the device as the model has it; nullptr: there is none.
     void send(const Command& command, Token token, const ublk::model::Device* before);
+    // Control and I/O commands, at once. They have the tokens from `first` on.
+    void send(const std::vector<Command>& commands, Token first, const ublk::model::State& before);
     std::vector<Answered> collect();   // what has come back since the last call
     std::string where_is(Token token); // ", its thread: S in futex_wait"; "" if it has none
 
@@ -69,8 +71,9 @@ class Subject {
         std::size_t len = 0;
     };
     void send_control(const Command& command, Token token, const ublk::model::Device* before);
-    void send_io(const Command& command, Token token, const ublk::model::Device& before);
-    void send_batch(const Command& command, Token token, const ublk::model::Device& before);
+    // By one of the server's tasks; any thread may. The answer, if it has come already.
+    std::optional<long> send_io(const Command& command, Token token, const ublk::model::Device& before);
+    long send_batch(const Command& command, Token token, const ublk::model::Device& before);
     void start_app(const Command& command, Token token);
     void interrupt(std::uint32_t dev);
     void take_answer(Token token, const Command& command);

@@ -129,6 +129,7 @@ struct Command {
     // Sectors of 512 bytes; the request's token; a slot of the ring's fixed buffers; of reg_buf an area, of
     // unreg_buf an index.
     std::uint64_t value = 0;
+    bool together = false; // sent at once with the one before it: the driver takes them in any order
 
     bool operator==(const Command&) const = default;
 };

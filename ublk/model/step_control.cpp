@@ -251,7 +251,7 @@ std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
         return row.without;
     if (memory && is_bad_memory(waiting.command))
         return -EINVAL;
-    if (verb == Verb::try_stop) {
+    if (verb == Verb::try_stop && begins) {
         const bool disk = device.disk || is_reporting(state_, device);
         if (!disk || has_openers(device))
             return disk ? -EBUSY : -ENODEV;
@@ -260,6 +260,8 @@ std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
         return std::nullopt;
     if (const auto answer = refused(waiting, device, row))
         return answer;
+    if (verb == Verb::try_stop) // whatever has become of the disk since
+        return act(waiting, device);
     const auto reply = row.replies[static_cast<std::size_t>(phase(device))];
     switch (reply.kind) {
     case ControlReply::Kind::answers:

@@ -72,6 +72,7 @@ constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
     {"close_block", "dev"},
     {"deliver", "dev queue tag value"},
 }};
+constexpr std::string_view together = "& "; // before a command
 constexpr std::array<std::string_view, 4> givens{"good", "wrong", "zero", "half"};
 constexpr std::array<std::string_view, senders.size()> sender_names{"root", "owner", "stranger"};
 constexpr std::array<std::string_view, 2> no_yes{"no", "yes"};
@@ -223,7 +224,7 @@ std::string_view to_string(Sender sender)
 
 std::string to_string(const Command& command)
 {
-    std::string text(to_string(command.verb));
+    std::string text = fmt::format("{}{}", command.together ? together : "", to_string(command.verb));
     for (const auto key : words_of(text_of(command.verb).keys))
         text += fmt::format(" {}={}", key, value_text(command, key));
     for (const auto key : words_of(rare_keys(command.verb))) {
@@ -236,9 +237,9 @@ std::string to_string(const Command& command)
 
 std::expected<Command, std::string> parse_command(std::string_view line)
 {
-    const auto words = words_of(line);
+    Command command{.together = line.starts_with(together)};
+    const auto words = words_of(line.substr(command.together ? together.size() : 0));
     const std::string_view name = words.empty() ? "" : words.front();
-    Command command;
     std::optional<std::string_view> keys;
     for (std::size_t i = 0; i < verbs.size(); ++i) {
         if (verbs[i].name == name) {

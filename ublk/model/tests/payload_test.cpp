@@ -146,6 +146,17 @@ TEST_F(Zones, TryStopFindsTheDiskBeforeTheyAreKnown)
     EXPECT_EQ(answer_of(stop), 0);
 }
 
+TEST_F(Zones, TryStopThatFoundTheDiskStopsWhatIsLeftOfIt)
+{
+    ASSERT_TRUE(ask());
+    EXPECT_EQ(go({.verb = Verb::try_stop}), waits);
+    const Token stop = last_;
+    commit(Given::wrong);
+    EXPECT_EQ(answer_of(start_), -EIO);
+    EXPECT_EQ(answer_of(stop), 0);
+    EXPECT_EQ(device().queues[0].tags[0].state, TagState::canceled);
+}
+
 TEST_F(Zones, AReportMustBeDelivered)
 {
     add(Feature::zoned | Feature::user_copy, Blocks::zoned);

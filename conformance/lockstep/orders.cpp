@@ -1,0 +1,111 @@
+#include "conformance/lockstep/orders.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace conformance::lockstep {
+
+using namespace ublk::model;
+
+namespace {
+
+constexpr std::size_t most_together = 3;
+
+// Those that are answered by themselves. A death or an application's I/O goes on after it was sent.
+bool may_go_together(const Command& command)
+{
+    return is_control(command.verb) || is_io(command.verb) || command.verb == Verb::copy_in ||
+           command.verb == Verb::copy_out;
+}
+
+// Requests that the driver may deliver at any time, or must.
+bool may_deliver(const State& state, const KernelTraits& kernel)
+{
+    return !due(state, kernel).empty() || std::ranges::any_of(state.devices, [](const Device& device) {
+        return std::ranges::any_of(device.requests, &Request::parked);
+    });
+}
+
+std::optional<Order> in_order(State state, std::span<const Command> commands,
+                              const std::vector<std::size_t>& order, Token first, const Rules& rules)
+{
+    Answers answers;
+    for (const auto i : order) {
+        if (obstacle(state, commands[i], rules.kernel))
+            return std::nullopt;
+        const auto token = first + static_cast<Token>(i);
+        auto outcome = rules.step(std::move(state), commands[i], {rules.kernel, token});
+        state = std::move(outcome.state);
+        if (!outcome.expected.answer.is_pending())
+            answers[token] = outcome.expected.answer;
+        for (const auto& effect : outcome.expected.effects)
+            answers[effect.token] = effect.answer;
+        if (may_deliver(state, rules.kernel))
+            return std::nullopt;
+    }
+    return Order{.state = std::move(state), .answers = std::move(answers)};
+}
+
+// Whoever has seen the answers of `some` may still have to wait for those of `more`.
+bool may_become(const Answers& some, const Answers& more)
+{
+    return std::ranges::all_of(some, [&](const auto& entry) {
+        const auto found = more.find(entry.first);
+        return found != more.end() && std::ranges::any_of(entry.second.allowed(), [&](std::int32_t result) {
+                   return found->second.allows(result);
+               });
+    });
+}
+
+} // namespace
+
+bool fits(const Order& order, const std::map<Token, std::int32_t>& answered)
+{
+    return answered.size() == order.answers.size() && std::ranges::all_of(answered, [&](const auto& entry) {
+               const auto found = order.answers.find(entry.first);
+               return found != order.answers.end() && found->second.allows(entry.second);
+           });
+}
+
+std::optional<std::vector<Order>> orders(const State& state, std::span<const Command> commands, Token first,
+                                         const Rules& rules)
+{
+    if (!std::ranges::all_of(commands, may_go_together) || may_deliver(state, rules.kernel))
+        return std::nullopt;
+    std::vector<Order> all;
+    std::vector<std::size_t> order(commands.size());
+    std::iota(order.begin(), order.end(), 0U);
+    do {
+        auto one = in_order(state, commands, order, first, rules);
+        if (!one)
+            return std::nullopt;
+        if (std::ranges::find(all, *one) == all.end())
+            all.push_back(std::move(*one));
+    } while (std::ranges::next_permutation(order).found);
+    for (const auto& one : all) {
+        for (const auto& other : all) {
+            if (one.state != other.state && may_become(one.answers, other.answers))
+                return std::nullopt;
+        }
+    }
+    return all;
+}
+
+std::vector<Command> choose_group(const State& state, const KernelTraits& kernel, const Chance& chance)
+{
+    std::vector<Command> group{choose(state, kernel, chance)};
+    if (chance(4) != 0)
+        return group;
+    while (group.size() < most_together && (group.size() == 1 || chance(2) == 0)) {
+        Command next = choose(state, kernel, chance);
+        if (is_io(group[0].verb) && chance(3) == 0) { // the same, of the other task
+            next = group[0];
+            next.task = static_cast<std::uint8_t>(1 - next.task);
+        }
+        next.together = true;
+        group.push_back(std::move(next));
+    }
+    return group;
+}
+
+} // namespace conformance::lockstep
