@@ -330,7 +330,6 @@ ServerProcess::~ServerProcess()
 ServerProcess::Report ServerProcess::tell(unsigned task, const Order& order)
 {
     Report report;
-    const std::lock_guard one_at_a_time(orders_[task]);
     const timeval limit{.tv_sec = 10, .tv_usec = 0};
     ::setsockopt(sockets_[task].get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     if (!say(sockets_[task].get(), order) || !receive(sockets_[task].get(), report))

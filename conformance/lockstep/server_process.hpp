@@ -34,7 +34,7 @@ struct BatchOrder {
     bool zeros = false;     // ... and it is 0
 };
 
-// Each thread may make one of its tasks do something.
+// Two threads may tell its tasks something at once, each another task.
 class ServerProcess {
   public:
     static constexpr unsigned tasks = 2;
@@ -70,8 +70,7 @@ class ServerProcess {
     DevInfo device_;
     pid_t pid_ = -1;
     std::array<Fd, tasks> sockets_;
-    std::array<Fd, tasks> events_;         // of each task's ring: readable if there is a completion
-    std::array<std::mutex, tasks> orders_; // to a task one goes after the other
+    std::array<Fd, tasks> events_; // of each task's ring: readable if there is a completion
     std::array<bool, tasks> ended_{};
     std::mutex early_lock_;
     std::vector<Brought> early_; // that came with another answer

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <sched.h>
 #include <sys/stat.h>
@@ -213,7 +213,9 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
         open_disks_.erase(open_disks_.find(command.dev));
         return answer(0);
     default:
-        if (const auto result = send_io(command, token, *before))
+        const auto result = send_io(command, token, *before);
+        pause_after(command);
+        if (result)
             answer(*result);
     }
 }
@@ -221,30 +223,37 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
 void Subject::send(const std::vector<Command>& commands, Token first, const model::State& before)
 {
     std::vector<std::optional<long>> answers(commands.size());
-    std::vector<std::exception_ptr> errors(commands.size());
-    std::vector<std::jthread> threads;
+    std::map<std::pair<std::uint32_t, unsigned>, std::vector<std::size_t>> of_task; // by device and task
     for (std::size_t i = 0; i < commands.size(); ++i) {
-        const auto token = first + static_cast<Token>(i);
-        const auto* device = model::find(before, commands[i].dev);
-        if (model::is_control(commands[i].verb)) { // which a worker of the kernel goes on with
-            send_control(commands[i], token, device);
-            continue;
-        }
-        threads.emplace_back([&, i, token, device] {
-            try {
-                answers[i] = send_io(commands[i], token, *device);
-            } catch (...) {
-                errors[i] = std::current_exception();
-            }
-        });
+        if (!model::is_control(commands[i].verb))
+            of_task[{commands[i].dev, commands[i].task}].push_back(i);
     }
-    threads.clear();
+    std::vector<std::future<void>> tasks;
+    for (const auto& entry : of_task) {
+        tasks.push_back(std::async(std::launch::async, [&, these = entry.second] {
+            for (const auto i : these)
+                answers[i] = send_io(commands[i], first + static_cast<Token>(i),
+                                     *model::find(before, commands[i].dev));
+        }));
+    }
+    for (std::size_t i = 0; i < commands.size(); ++i) { // which workers of the kernel go on with
+        if (model::is_control(commands[i].verb))
+            send_control(commands[i], first + static_cast<Token>(i), model::find(before, commands[i].dev));
+    }
+    for (auto& task : tasks)
+        task.get();
     for (std::size_t i = 0; i < commands.size(); ++i) {
-        if (errors[i])
-            std::rethrow_exception(errors[i]);
+        pause_after(commands[i]);
         if (answers[i])
             at_once_.push_back({first + static_cast<Token>(i), *answers[i]});
     }
+}
+
+// A FETCH_IO_CMDS that another task's ring is about to look at is not canceled: UBLK-BATCH-FETCH-011.
+void Subject::pause_after(const Command& command)
+{
+    if (model::is_batch(command.verb))
+        servers_.at(command.dev)->pause();
 }
 
 std::optional<long> Subject::send_io(const Command& command, Token token, const model::Device& before)
@@ -282,11 +291,7 @@ long Subject::send_batch(const Command& command, Token token, const model::Devic
     order.addresses = before.flags.has(Feature::batch_io) && model::moves_payload(before) == wrong &&
                       command.verb != Verb::fetch_tags;
     order.zeros = wrong && !model::moves_payload(before);
-    auto& server = *servers_.at(command.dev);
-    const long sent = server.send(command.task, order, token);
-    // One that another task's ring is about to look at is not canceled: UBLK-BATCH-FETCH-011.
-    server.pause();
-    return sent;
+    return servers_.at(command.dev)->send(command.task, order, token);
 }
 
 // Returns when the driver has the page, or has refused it: the thread sleeps in the I/O, or is done.

@@ -71,7 +71,8 @@ class Subject {
         std::size_t len = 0;
     };
     void send_control(const Command& command, Token token, const ublk::model::Device* before);
-    // By one of the server's tasks; any thread may. The answer, if it has come already.
+    void pause_after(const Command& command);
+    // By one of the server's tasks; a thread for each task may. The answer, if it has come already.
     std::optional<long> send_io(const Command& command, Token token, const ublk::model::Device& before);
     long send_batch(const Command& command, Token token, const ublk::model::Device& before);
     void start_app(const Command& command, Token token);
