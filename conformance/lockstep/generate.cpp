@@ -210,8 +210,8 @@ void add_payload(std::vector<Command>& ways, const Device& device, const Chance&
     if (owned.empty())
         return;
     const auto& place = any_of(owned, chance);
-    const auto request = std::ranges::find(device.requests, place.content.request, &Request::app);
-    const bool report = request != device.requests.end() && request->report;
+    const auto* request = request_of(device, place.queue, place.tag);
+    const bool report = request != nullptr && request->report;
     if (device.flags.has(Feature::user_copy)) {
         ways.push_back(at(report || one_in(chance, 2) ? Verb::copy_in : Verb::copy_out, device, place,
                           static_cast<std::uint8_t>(chance(2))));
@@ -369,10 +369,10 @@ void add_report(std::vector<Command>& steps, const State& state, const Device& d
 {
     if (!is_reporting(state, device))
         return;
-    const auto& request = *std::ranges::find(device.requests, place.content.request, &Request::app);
     const bool gives = device.flags.has(Feature::user_copy);
     steps.push_back(
-        at(gives && request.filled == 0 ? Verb::copy_in : Verb::commit, device, place, place.content.task));
+        at(gives && request_of(device, place.queue, place.tag)->filled == 0 ? Verb::copy_in : Verb::commit,
+           device, place, place.content.task));
     if (!gives)
         steps.back().result = Given::wrong;
 }

@@ -116,22 +116,15 @@ long open_disk(const Command& command, Fd& disk)
 // How many zones the report asks for that the tag has; 0: it has none.
 unsigned asked_zones(const Command& command, const model::Device& device)
 {
-    if (command.queue >= device.queues.size() || command.tag >= device.depth)
-        return 0;
-    const auto app = device.queues[command.queue].tags[command.tag].request;
-    const auto request = std::ranges::find(device.requests, app, &model::Request::app);
-    const bool report = request != device.requests.end() && request->report;
-    return report ? model::zones(device) - request->zone : 0U;
+    const auto* request = model::request_of(device, command.queue, command.tag);
+    return request != nullptr && request->report ? model::zones(device) - request->zone : 0U;
 }
 
 // What a COMMIT says of the request that the tag has; 0 if it has none.
 std::int32_t result_of(const Command& command, unsigned tag, const model::Device& device)
 {
-    if (command.queue >= device.queues.size() || tag >= device.depth)
-        return 0;
-    const auto app = device.queues[command.queue].tags[tag].request;
-    const auto request = std::ranges::find(device.requests, app, &model::Request::app);
-    return request == device.requests.end() ? 0 : model::committed_bytes(*request, command.result);
+    const auto* request = model::request_of(device, command.queue, tag);
+    return request == nullptr ? 0 : model::committed_bytes(*request, command.result);
 }
 
 } // namespace

@@ -160,6 +160,9 @@ Reason payload_hazard(const Device& device, const Command& command, const Kernel
                "UBLK-ZC-EXIT-002";
     if (committed && (command.verb == Verb::copy_in || command.verb == Verb::copy_out))
         return "what pread and pwrite get of a request that is committed is not in the model";
+    if (command.metadata && device.flags.has(Feature::integrity) && !device.metadata &&
+        request_of(device, command.queue, command.tag) != nullptr)
+        return "kernels shift by a negative number for metadata of a device whose parameters have none";
     const bool with_server = std::ranges::any_of(device.requests, &Request::delivered);
     if (kernel.references_stay && ends && with_server && moves_payload(device))
         return "this kernel warns when a server dies with a request whose payload it moves itself: "

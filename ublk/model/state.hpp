@@ -136,6 +136,9 @@ Device* find(State& state, std::uint32_t id);
 bool is_ready(const Queue& queue);
 bool is_ready(const Device& device);
 
+// What the tag has; nullptr: no request, or there is no such tag.
+const Request* request_of(const Device& device, std::size_t queue, std::size_t tag);
+
 // The server gets at the payload of requests by itself; else the driver copies it.
 bool moves_payload(const Device& device);
 

@@ -39,6 +39,15 @@ bool is_ready(const Device& device)
     return std::ranges::all_of(device.queues, [](const Queue& queue) { return is_ready(queue); });
 }
 
+const Request* request_of(const Device& device, std::size_t queue, std::size_t tag)
+{
+    if (queue >= device.queues.size() || tag >= device.depth)
+        return nullptr;
+    const Token app = device.queues[queue].tags[tag].request;
+    const auto found = std::ranges::find(device.requests, app, &Request::app);
+    return app == 0 || found == device.requests.end() ? nullptr : &*found;
+}
+
 bool moves_payload(const Device& device)
 {
     return device.flags.has_any(Feature::user_copy | Feature::support_zero_copy | Feature::auto_buf_reg);
