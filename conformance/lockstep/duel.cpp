@@ -24,6 +24,13 @@ bool ends_disk(Verb verb)
            verb == Verb::del || verb == Verb::del_async || verb == Verb::close_block;
 }
 
+// What a server tries again in the aftermath of a death.
+bool retried(Verb verb)
+{
+    return verb == Verb::start_recovery || verb == Verb::end_recovery || verb == Verb::start ||
+           verb == Verb::set_params;
+}
+
 std::string view_text(const DevInfo& info)
 {
     return fmt::format("{}, pid {}, {} queues of {}, {}",
@@ -87,18 +94,19 @@ void Duel::go(const Command& command)
         check_gone(command.dev);
 }
 
-// Answers of the aftermath cannot be told from those of another order.
-bool Duel::is_recent(const Command& command) const
+bool Duel::has_aftermath(std::uint32_t dev) const
 {
-    const auto ended = ends_.find(command.dev);
+    const auto ended = ends_.find(dev);
     return ended != ends_.end() && steady_clock::now() - ended->second < aftermath;
 }
 
 void Duel::go(const std::vector<Command>& group)
 {
     listen();
-    const bool recent = std::ranges::any_of(group, [this](const Command& c) { return is_recent(c); });
-    const auto all = group.size() == 1 || recent || divergence_ || !expected_.empty()
+    // What the aftermath answers cannot be told from the answer of another order.
+    const bool doubtful = std::ranges::any_of(
+        group, [this](const Command& c) { return retried(c.verb) && has_aftermath(c.dev); });
+    const auto all = group.size() == 1 || doubtful || divergence_ || !expected_.empty()
                          ? std::nullopt
                          : orders(state_, group, last_ + 1, rules_);
     if (!all)
@@ -199,10 +207,9 @@ bool Duel::is_aftermath(const Answered& answered) const
     const auto found = sent_.find(answered.token);
     if (found == sent_.end())
         return false;
-    const auto ended = ends_.find(found->second.dev);
-    if (ended == ends_.end() || steady_clock::now() - ended->second > aftermath)
-        return false;
     const auto verb = found->second.verb;
+    if (!retried(verb) || !has_aftermath(found->second.dev))
+        return false;
     return (verb == Verb::start_recovery && answered.result == -EBUSY) ||
            (verb == Verb::set_params && answered.result == -EACCES) ||
            (verb == Verb::start && answered.result == -EEXIST) ||
@@ -214,10 +221,8 @@ bool Duel::is_aftermath(const Answered& answered) const
 bool Duel::is_early_error(const Answered& answered, const model::Answer& expected) const
 {
     const auto& command = sent_.at(answered.token);
-    const auto ended = ends_.find(command.dev);
     return (command.verb == Verb::read || command.verb == Verb::write) && answered.result == -EIO &&
-           expected.allows(-EREMOTEIO) && ended != ends_.end() &&
-           steady_clock::now() - ended->second < aftermath;
+           expected.allows(-EREMOTEIO) && has_aftermath(command.dev);
 }
 
 void Duel::send_again(Token token)

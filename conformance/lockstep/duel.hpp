@@ -36,7 +36,7 @@ class Duel {
 
   private:
     void settle();
-    bool is_recent(const Command& command) const;
+    bool has_aftermath(std::uint32_t dev) const;
     void await(const std::vector<Order>& orders);
     void listen();
     void observe(const Answered& answered);

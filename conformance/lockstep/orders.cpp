@@ -18,6 +18,28 @@ bool may_go_together(const Command& command)
            command.verb == Verb::copy_out;
 }
 
+// What the driver does not do at one go: COMMIT_IO_CMDS takes its tags one by one, and whoever has found a
+// device before DEL_DEV deletes it goes on with it.
+bool is_in_parts(const Command& command, const Command& other)
+{
+    if (command.dev != other.dev)
+        return false;
+    const bool commits = command.verb == Verb::commit_tags && other.verb == Verb::commit_tags;
+    return command.verb == Verb::del || command.verb == Verb::del_async ||
+           (commits && command.queue == other.queue && command.tags.size() > 1);
+}
+
+bool meet_in_parts(std::span<const Command> commands)
+{
+    for (const auto& command : commands) {
+        for (const auto& other : commands) {
+            if (&command != &other && is_in_parts(command, other))
+                return true;
+        }
+    }
+    return false;
+}
+
 // Requests that the driver may deliver at any time, or must.
 bool may_deliver(const State& state, const KernelTraits& kernel)
 {
@@ -70,7 +92,8 @@ bool fits(const Order& order, const std::map<Token, std::int32_t>& answered)
 std::optional<std::vector<Order>> orders(const State& state, std::span<const Command> commands, Token first,
                                          const Rules& rules)
 {
-    if (!std::ranges::all_of(commands, may_go_together) || may_deliver(state, rules.kernel))
+    if (!std::ranges::all_of(commands, may_go_together) || meet_in_parts(commands) ||
+        may_deliver(state, rules.kernel))
         return std::nullopt;
     std::vector<Order> all;
     std::vector<std::size_t> order(commands.size());

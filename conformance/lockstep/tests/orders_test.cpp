@@ -80,6 +80,21 @@ TEST_F(Orders, ThatNobodyCouldTellAreNotSent)
     EXPECT_FALSE(of({{.verb = Verb::stop}, {.verb = Verb::copy_in, .dev = 5}}));
 }
 
+TEST_F(Orders, OfWhatIsDoneInPartsThereAreMore)
+{
+    EXPECT_FALSE(of({{.verb = Verb::del}, {.verb = Verb::get_info}}));
+    EXPECT_TRUE(of({{.verb = Verb::del, .dev = 1}, {.verb = Verb::get_info}}));
+    go({.verb = Verb::add, .dev = 1, .depth = 2, .flags = Feature::batch_io});
+    go({.verb = Verb::open, .dev = 1});
+    const Command both{.verb = Verb::commit_tags, .dev = 1, .tags = {0, 1}};
+    Command other = both;
+    other.task = 1;
+    EXPECT_FALSE(of({both, other}));
+    other.tags = {0};
+    EXPECT_FALSE(of({both, other}));
+    EXPECT_TRUE(of({other, other}));
+}
+
 TEST_F(Orders, GroupsComeInRandomSequences)
 {
     const Chance chance = SeededChance(1);
