@@ -56,7 +56,13 @@ std::optional<Order> in_order(State state, std::span<const Command> commands,
         if (obstacle(state, commands[i], rules.kernel))
             return std::nullopt;
         const auto token = first + static_cast<Token>(i);
-        auto outcome = rules.step(std::move(state), commands[i], {rules.kernel, token});
+        auto outcome = rules.step(state, commands[i], {rules.kernel, token});
+        // One that has waited goes on in its worker, beside what comes next.
+        if (std::ranges::any_of(state.waiting, [&](const Waiting& waiting) {
+                return std::ranges::find(outcome.expected.effects, waiting.token, &Effect::token) !=
+                       outcome.expected.effects.end();
+            }))
+            return std::nullopt;
         state = std::move(outcome.state);
         if (!outcome.expected.answer.is_pending())
             answers[token] = outcome.expected.answer;
