@@ -156,6 +156,7 @@ void Stepper::allow_any_order(const std::vector<Ended>& ended)
             same.bare = one.command.bare;
             same.sender = one.command.sender;
             same.path = one.command.path;
+            same.together = one.command.together;
             if (one.token != other.token && one.command == same && one.pid_server == other.pid_server)
                 told(one.token).allow(other.result);
         }

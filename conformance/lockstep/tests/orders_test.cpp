@@ -95,6 +95,29 @@ TEST_F(Orders, OfWhatIsDoneInPartsThereAreMore)
     EXPECT_TRUE(of({other, other}));
 }
 
+TEST_F(Orders, OfWhatEndsACommandThatWaitsThereAreMore)
+{
+    go({.verb = Verb::set_params, .value = 8192});
+    go({.verb = Verb::open});
+    go({.verb = Verb::fetch});
+    go({.verb = Verb::start});
+    EXPECT_FALSE(of({{.verb = Verb::fetch, .tag = 1}, {.verb = Verb::get_info}}));
+    EXPECT_TRUE(of({{.verb = Verb::unknown_io}, {.verb = Verb::get_info}}));
+}
+
+TEST_F(Orders, OfTwoStartsThatWaitAreEitherHoweverTheyWereSent)
+{
+    go({.verb = Verb::set_params, .value = 8192});
+    go({.verb = Verb::open});
+    go({.verb = Verb::fetch});
+    go({.verb = Verb::start});
+    go({.verb = Verb::start, .together = true});
+    const auto outcome = step(state_, {.verb = Verb::fetch, .tag = 1}, {rules_.kernel, first});
+    ASSERT_EQ(outcome.expected.effects.size(), 2U);
+    for (const auto& effect : outcome.expected.effects)
+        EXPECT_TRUE(effect.answer.allows(0) && effect.answer.allows(-EEXIST)) << to_string(effect.answer);
+}
+
 TEST_F(Orders, GroupsComeInRandomSequences)
 {
     const Chance chance = SeededChance(1);
