@@ -377,9 +377,9 @@ CASE("UBLK-ZONE-016", contract, "A START_DEV that fails on its report leaves no 
      timeout(60s))
 {
     for (int device = 0; device < 4; ++device) {
-        Starting failing;
-        failing.on_report([](const Server::Request&) { return -EIO; });
-        expect_error(EIO, failing.start(), "START_DEV");
+        Starting refused;
+        refused.on_report([](const Server::Request&) { return -EIO; });
+        expect_error(EIO, refused.start(), "START_DEV");
     }
     // The block layer looks at requests every five seconds, and a kernel that does so on queues that are gone
     // crashes.
