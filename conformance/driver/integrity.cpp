@@ -140,6 +140,21 @@ CASE("UBLK-INTEG-004", contract, "Of a request without metadata none can be move
     expect_eq(4096, finish(live, write, 4096), "bytes written");
 }
 
+CASE("UBLK-INTEG-012", contract,
+     "A device that may have metadata, and whose parameters have none, gives and takes none",
+     needs(integrity))
+{
+    Driver driver;
+    Live live(driver, basic_params(), {.flags = integrity});
+    Bytes bytes(64);
+    auto write = live.hold_write();
+    expect_ok(metadata_out(live.server, write.request, bytes), "pread of a write's metadata");
+    expect_eq(4096, live.finish(write, 4096), "bytes written");
+    auto read = live.hold_read();
+    expect_ok(metadata_in(live.server, read.request, bytes), "pwrite of a read's metadata");
+    expect_eq(4096, live.finish(read, 4096), "bytes read");
+}
+
 CASE("UBLK-INTEG-005", contract,
      "The kernel protects what is written, and finds a read whose protection does not fit", needs(integrity))
 {

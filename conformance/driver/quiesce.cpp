@@ -218,6 +218,24 @@ CASE("UBLK-QUIESCE-015", contract,
     }
 }
 
+CASE("UBLK-QUIESCE-016", contract,
+     "I/O on a device whose next server was quiesced is answered by that server or by the one after it",
+     needs(can_quiesce))
+{
+    Driver driver;
+    Mortal mortal(driver, {.flags = quiescent(reissuing)});
+    mortal.lose_server(DevState::quiesced);
+    start_recovery(mortal.device);
+    mortal.server.emplace(mortal.device);
+    mortal.server->fetch_all();
+    expect_ok(quiesce(*mortal.server), "QUIESCE_DEV");
+    auto read = App::read(mortal.device, 0, 4096);
+    mortal.server->serve_until([&] { return read.done(); }, settle);
+    mortal.lose_server(DevState::quiesced);
+    recover(mortal.device, mortal.server);
+    expect_eq(4096, mortal.server->serve_until(read), "bytes read");
+}
+
 CASE("UBLK-QUIESCE-013", behaviour,
      "An unprivileged device keeps QUIESCE without USER_RECOVERY, and fails all I/O after QUIESCE_DEV",
      needs(can_quiesce))

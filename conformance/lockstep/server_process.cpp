@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -186,17 +187,20 @@ class Shared {
 // A task's ring, with what it lends the driver.
 class TaskRing {
   public:
-    TaskRing(const Shared& shared, int event) : shared_(shared)
+    // The ring keeps `alive` open for as long as it is there, also behind its last descriptor.
+    TaskRing(const Shared& shared, int event, int alive) : shared_(shared)
     {
         auto opened = wire::Ring::open({.entries = 64, .sqe128 = false});
         if (!opened)
             return;
         ring_ = std::move(*opened);
         if (io_uring_register_eventfd(&ring_->raw(), event) != 0 ||
+            io_uring_register_files(&ring_->raw(), &alive, 1) != 0 ||
             ring_->register_empty_buffers(fixed_slots) != 0)
             ring_.reset();
         else if (shared.is_batch())
             tags_.emplace(*ring_, tag_buffers);
+        ::close(alive);
     }
 
     explicit operator bool() const { return ring_.has_value(); }
@@ -255,19 +259,19 @@ class TaskRing {
 
 } // namespace
 
-void ServerProcess::serve(const std::array<int, tasks>& sockets) const
+void ServerProcess::serve(const std::array<int, tasks>& sockets, const std::array<int, tasks>& alive) const
 {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     // Of the parent's descriptors none may stay: they would keep disks and devices open.
     for (int fd = 3; fd < 1024; ++fd) {
-        if (std::ranges::find(sockets, fd) == sockets.end() &&
+        if (std::ranges::find(sockets, fd) == sockets.end() && std::ranges::find(alive, fd) == alive.end() &&
             std::ranges::find(events_, fd, &Fd::get) == events_.end())
             ::close(fd);
     }
     drop_sys_admin();
     Shared shared(device_);
-    const auto task = [&shared](int socket, int event) {
-        std::optional<TaskRing> ring(std::in_place, shared, event);
+    const auto task = [&shared](int socket, int event, int keeps) {
+        std::optional<TaskRing> ring(std::in_place, shared, event, keeps);
         Order order;
         while (ring && *ring && receive(socket, order)) {
             Report report;
@@ -290,7 +294,7 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
     };
     std::array<std::thread, tasks> threads;
     for (unsigned t = 0; t < tasks; ++t)
-        threads[t] = std::thread(task, sockets[t], events_[t].get());
+        threads[t] = std::thread(task, sockets[t], events_[t].get(), alive[t]);
     for (auto& thread : threads)
         thread.join();
     for (;;)
@@ -299,24 +303,29 @@ void ServerProcess::serve(const std::array<int, tasks>& sockets) const
 
 ServerProcess::ServerProcess(const DevInfo& device) : device_(device)
 {
-    std::array<int, tasks> theirs{};
+    std::array<int, tasks> theirs{}, alive{};
     for (unsigned t = 0; t < tasks; ++t) {
-        int pair[2];
-        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-            fail("sockets for a server", errno_text(errno));
+        int pair[2], pipe[2];
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 ||
+            ::pipe2(pipe, O_CLOEXEC) != 0)
+            fail("sockets and pipes for a server", errno_text(errno));
         sockets_[t] = Fd(pair[0]);
         theirs[t] = pair[1];
+        rings_[t] = Fd(pipe[0]);
+        alive[t] = pipe[1];
         events_[t] = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     }
     pid_ = ::fork();
     if (pid_ < 0)
         fail("fork works", errno_text(errno));
     if (pid_ == 0) {
-        run_in_child([&] { serve(theirs); }, [](const Outcome&) {});
+        run_in_child([&] { serve(theirs, alive); }, [](const Outcome&) {});
         ::_exit(1);
     }
-    for (const int fd : theirs)
-        ::close(fd);
+    for (unsigned t = 0; t < tasks; ++t) {
+        ::close(theirs[t]);
+        ::close(alive[t]);
+    }
 }
 
 ServerProcess::~ServerProcess()
@@ -394,11 +403,17 @@ IoDesc ServerProcess::describe(unsigned queue, unsigned tag)
 
 void ServerProcess::end_task(unsigned task)
 {
-    // A worker of the kernel takes the ring apart; nothing tells when it has canceled what the ring brought.
-    constexpr Millis ring_goes = 40ms;
     tell(task, {.kind = Order::Kind::end});
     ended_[task] = true;
-    ::usleep(std::chrono::microseconds(ring_goes).count());
+    await_ring(task);
+}
+
+// A worker of the kernel takes the ring apart, and cancels what it brought.
+void ServerProcess::await_ring(unsigned task) const
+{
+    pollfd hangup{.fd = rings_[task].get(), .events = 0, .revents = 0};
+    if (::poll(&hangup, 1, static_cast<int>(patience.count())) <= 0)
+        fail("the ring of a task that has ended goes", "it is still there");
 }
 
 void ServerProcess::kill()
@@ -408,6 +423,8 @@ void ServerProcess::kill()
     if (!eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }))
         fail("the killed server ends", fmt::format("pid {} is still there", pid_));
     pid_ = -1;
+    for (unsigned t = 0; t < tasks; ++t)
+        await_ring(t);
 }
 
 } // namespace conformance::lockstep

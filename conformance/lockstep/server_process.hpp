@@ -57,20 +57,22 @@ class ServerProcess {
     long copy(const ublk::model::Command& command, unsigned zones);
     std::vector<Brought> completions(); // that are there, of both tasks
     IoDesc describe(unsigned queue, unsigned tag);
-    void pause(); // every task has run what the kernel had for it to run
-    void end_task(unsigned task);
-    void kill(); // SIGKILL, and waits for its end
+    void pause();                 // every task has run what the kernel had for it to run
+    void end_task(unsigned task); // and waits for the end of its ring, as does
+    void kill();                  // SIGKILL
 
   private:
     struct Order;
     struct Report;
     Report tell(unsigned task, const Order& order);
-    [[noreturn]] void serve(const std::array<int, tasks>& sockets) const;
+    [[noreturn]] void serve(const std::array<int, tasks>& sockets, const std::array<int, tasks>& alive) const;
+    void await_ring(unsigned task) const;
 
     DevInfo device_;
     pid_t pid_ = -1;
     std::array<Fd, tasks> sockets_;
     std::array<Fd, tasks> events_; // of each task's ring: readable if there is a completion
+    std::array<Fd, tasks> rings_;  // hang up when it is gone
     std::array<bool, tasks> ended_{};
     std::mutex early_lock_;
     std::vector<Brought> early_; // that came with another answer

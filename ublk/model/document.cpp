@@ -163,7 +163,8 @@ std::string sender_section()
                        "Unprivileged devices are those that an ordinary user adds with UNPRIVILEGED_DEV; the "
                        "node belongs to\nthat user.\n\n"
                        "| sender | other devices | unprivileged device | ... with no path | ... with another "
-                       "node's | `del_async` | open ublkbN |\n|---|---|---|---|---|---|---|\n";
+                       "node's | `del_async` | open ublkbN | ... after a `try_stop` that worked "
+                       "|\n|---|---|---|---|---|---|---|---|\n";
     for (const auto sender : senders) {
         Command command{.verb = Verb::stop, .sender = sender};
         text += fmt::format("| {} |", to_string(sender));
@@ -173,8 +174,11 @@ std::string sender_section()
             text += cell(command, Feature::unprivileged_dev);
         }
         text += cell({.verb = Verb::del_async, .sender = sender}, Feature::unprivileged_dev);
-        text += fmt::format(
-            " {} |\n", may_open_disk(Feature::unprivileged_dev, sender) ? "permitted" : result_text(-EPERM));
+        for (const bool tried : {false, true}) {
+            const auto error = disk_open_error(Feature::unprivileged_dev, tried, sender);
+            text += fmt::format(" {} |", error == 0 ? "permitted" : result_text(error));
+        }
+        text += '\n';
     }
     text += "\n| ADD_DEV of | asks for | has, if it is not refused |\n|---|---|---|\n";
     using enum Feature;

@@ -162,7 +162,7 @@ Reason payload_hazard(const Device& device, const Command& command, const Kernel
         return "what pread and pwrite get of a request that is committed is not in the model";
     if (command.metadata && device.flags.has(Feature::integrity) && !device.metadata &&
         request_of(device, command.queue, command.tag) != nullptr)
-        return "kernels shift by a negative number for metadata of a device whose parameters have none";
+        return "this kernel shifts by a negative number: UBLK-INTEG-012";
     const bool with_server = std::ranges::any_of(device.requests, &Request::delivered);
     if (kernel.references_stay && ends && with_server && moves_payload(device))
         return "this kernel warns when a server dies with a request whose payload it moves itself: "
@@ -184,6 +184,21 @@ bool leaves_buffers(const Device& device, const Command& command)
            device.flags.has(Feature::batch_io) && device.flags.has(Feature::auto_buf_reg);
 }
 
+// QUIESCE_DEV takes the next server its commands, and requests go on to be given to their tags.
+Reason quiesce_hazard(const Device& device, const KernelTraits& kernel)
+{
+    if (!device.disk || device.state == DevState::live || device.flags.has(Feature::batch_io))
+        return std::nullopt;
+    const bool given = std::ranges::any_of(device.queues, [&](const Queue& queue) {
+        const bool canceled = std::ranges::any_of(queue.tags, is_armed);
+        return canceled && (is_ready(queue) || !kernel.quiesce_spares) &&
+               (!queue.canceling || kernel.cancel_forgotten);
+    });
+    if (given)
+        return "this kernel crashes on requests for commands that have come back: UBLK-QUIESCE-016";
+    return std::nullopt;
+}
+
 // What this kernel is known to do wrong with the command.
 Reason defect(const State& state, const Device& device, const Command& command, const KernelTraits& kernel)
 {
@@ -201,6 +216,10 @@ Reason defect(const State& state, const Device& device, const Command& command, 
         return "this kernel starts on a PREP that fails after it has completed the device: UBLK-START-010";
     if (kernel.cancel_repeats && command.verb == Verb::fetch && any_tag(device, is_canceled))
         return "this kernel completes a canceled command again: UBLK-TAG-102";
+    if (command.verb == Verb::quiesce) {
+        if (auto why = quiesce_hazard(device, kernel))
+            return why;
+    }
     const bool cancels = stops(command) || command.verb == Verb::kill || command.verb == Verb::end_task ||
                          command.verb == Verb::quiesce;
     if (kernel.cancel_repeats && cancels && device.completed && !is_ready(device) &&

@@ -68,9 +68,13 @@ std::int32_t not_permitted(const Command& command, Features device, const Kernel
     return command.sender == Sender::stranger ? -EACCES : 0;
 }
 
-bool may_open_disk(Features device, Sender sender)
+std::int32_t disk_open_error(Features device, bool tried, Sender sender)
 {
-    return !device.has(Feature::unprivileged_dev) || sender != Sender::stranger;
+    if (sender == Sender::root)
+        return 0;
+    if (device.has(Feature::unprivileged_dev) && sender == Sender::stranger)
+        return -EPERM;
+    return tried ? -ENXIO : 0; // UBLK-CTRL-TRY-005
 }
 
 } // namespace ublk::model

@@ -106,6 +106,7 @@ struct Device {
     bool disk = false;
     bool deleted = false;
     bool stopping = false;         // STOP_DEV came while ublkcN was open
+    bool try_stopped = false;      // TRY_STOP_DEV found the disk unused: its mark against openers stays
     bool completed = false;        // a round of FETCHes has been complete
     bool lost_fetch = false;       // BATCH_IO: a FETCH_IO_CMDS of this server has gone with its task
     bool aborting = false;         // KernelTraits::aborts_stay has come true

@@ -111,9 +111,9 @@ Expected Stepper::run(const Command& command)
                        .page = command.page});
         break;
     case Verb::open_block: {
-        const bool may = may_open_disk(device.flags, command.sender);
-        device.block_opens = static_cast<std::uint16_t>(device.block_opens + (may ? 1 : 0));
-        complete(own_, may ? 0 : -EPERM);
+        const auto error = disk_open_error(device.flags, device.try_stopped, command.sender);
+        device.block_opens = static_cast<std::uint16_t>(device.block_opens + (error == 0 ? 1 : 0));
+        complete(own_, error);
         break;
     }
     case Verb::close_block:

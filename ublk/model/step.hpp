@@ -88,7 +88,7 @@ Features granted(Features asked, const KernelTraits& kernel, Sender sender = Sen
 // What SET_PARAMS of a device with these flags says of the parameters: 0 or -errno.
 std::int32_t params_error(Features device, const Command& command, const KernelTraits& kernel);
 
-// ublkbN of a device with these flags lets itself be opened, where its node does.
-bool may_open_disk(Features device, Sender sender);
+// What open() of ublkbN says where its node lets the sender: 0 or -errno. `tried`: Device::try_stopped.
+std::int32_t disk_open_error(Features device, bool tried, Sender sender);
 
 } // namespace ublk::model

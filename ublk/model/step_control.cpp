@@ -255,6 +255,7 @@ std::optional<std::int32_t> Stepper::on_device(Waiting& waiting, Device& device)
         const bool disk = device.disk || is_reporting(state_, device);
         if (!disk || has_openers(device))
             return disk ? -EBUSY : -ENODEV;
+        device.try_stopped = true;
     }
     if (verb != Verb::get_info && is_locked(device, waiting.token))
         return std::nullopt;
@@ -319,9 +320,8 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
             for (auto& queue : device.queues)
                 queue.canceling = true;
         }
-        if (device.state == DevState::live || !kernel_.quiesce_spares)
-            cancel_armed(device); // the next server's as well: UBLK-QUIESCE-015
-        return 0;
+        cancel_armed(device, device.state != DevState::live && kernel_.quiesce_spares);
+        return 0; // the next server's as well: UBLK-QUIESCE-015
     default:
         return 0;
     }
@@ -344,6 +344,12 @@ std::optional<std::int32_t> Stepper::stop(Waiting& waiting, Device& device)
 {
     waiting.stopping = true;
     if (device.disk) {
+        // Only a live device is first emptied; of any other no FETCH_IO_CMDS gets what is queued any more.
+        if (device.flags.has(Feature::batch_io) && queues_without_server(device) &&
+            device.state != DevState::live) {
+            for (auto& queue : device.queues)
+                queue.aborts = true;
+        }
         abort_waiting(device);
         if (!device.requests.empty())
             return std::nullopt;

@@ -240,11 +240,13 @@ void Stepper::end_task(Device& device, unsigned task)
         queue.canceling = queue.canceling || any;
 }
 
-void Stepper::cancel_armed(Device& device)
+void Stepper::cancel_armed(Device& device, bool of_complete_queues)
 {
     if (device.flags.has(Feature::batch_io))
         return cancel_fetches(device);
     for (auto& queue : device.queues) {
+        if (of_complete_queues && !is_ready(queue))
+            continue;
         for (auto& tag : queue.tags) {
             const TagRow* row = tag_row(tag.state, TagEvent::cancel);
             if (row->reply.kind != TagReply::Kind::posts)

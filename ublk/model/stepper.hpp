@@ -60,7 +60,7 @@ class Stepper {
     void release(Device& device);
     void reset_tags(Device& device);
     void freeze_tags(Device& device);
-    void cancel_armed(Device& device);
+    void cancel_armed(Device& device, bool of_complete_queues = false);
 
     // BATCH_IO.
     void batch(Device& device, const Command& command);

@@ -293,10 +293,11 @@ std::string to_string(const State& state)
 {
     std::string text;
     for (const auto& d : state.devices) {
-        text += fmt::format("device {}: {}{}{}{}{}, server {}, ublkbN open {} times, flags {}\n", d.id,
+        text += fmt::format("device {}: {}{}{}{}{}{}, server {}, ublkbN open {} times, flags {}\n", d.id,
                             uapi::to_string(d.state), d.disk ? ", disk" : "", d.deleted ? ", deleted" : "",
-                            d.stopping ? ", stopping" : "", d.has_params ? "" : ", no parameters", d.server,
-                            d.block_opens, uapi::to_string(d.flags));
+                            d.stopping ? ", stopping" : "", d.try_stopped ? ", marked against openers" : "",
+                            d.has_params ? "" : ", no parameters", d.server, d.block_opens,
+                            uapi::to_string(d.flags));
         for (std::size_t index = 0; index < d.memory.size(); ++index) {
             if (d.memory[index])
                 text += fmt::format("  area {} is registered as {}\n", *d.memory[index], index);

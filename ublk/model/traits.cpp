@@ -124,7 +124,9 @@ constexpr std::array table{
     TraitRow{&K::quiesce_spares,
              "quiesce_spares",
              "UBLK-QUIESCE-015",
-             "QUIESCE_DEV of a device that waits for its recovery leaves the next server its commands",
+             "QUIESCE_DEV of a device that waits for its recovery leaves the next server the commands of "
+             "queues that "
+             "are not complete",
              {{{{6, 16}, {7, 0}}}}},
     TraitRow{&K::no_buffer_hangs,
              "no_buffer_hangs",

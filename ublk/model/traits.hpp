@@ -38,10 +38,10 @@ struct KernelTraits {
     bool aborts_stay = false;      // a device that was stopped or quiesced fails all I/O after its next start
     bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
     bool resize_oopses = false;    // UPDATE_SIZE without a disk
-    bool quiesce_spares = false;   // QUIESCE_DEV of a device that waits for its recovery does nothing
-    bool no_buffer_hangs = false;  // FETCH without the buffer that it needs
-    bool references_stay = false;  // those of a dead server's requests
-    bool few_blocks = false;       // SET_PARAMS does not know DMA alignment and segments, and lets them pass
+    bool quiesce_spares = false;  // QUIESCE_DEV of a device that waits for its recovery, but for whole queues
+    bool no_buffer_hangs = false; // FETCH without the buffer that it needs
+    bool references_stay = false; // those of a dead server's requests
+    bool few_blocks = false;      // SET_PARAMS does not know DMA alignment and segments, and lets them pass
     bool report_timer_stays = false; // START_DEV that failed on its report
     bool cancel_needs_disk = false;  // BATCH_IO: a FETCH_IO_CMDS that goes marks nothing without a disk
 };

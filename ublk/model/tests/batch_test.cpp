@@ -143,17 +143,31 @@ TEST_F(Batch, StopAndQuiesceEndFetches) // UBLK-BATCH-FETCH-007, -008
 
 TEST_F(Batch, QuiesceTakesTheNextServerItsFetches) // UBLK-QUIESCE-015
 {
-    for (const bool spares : {false, true}) {
+    go_live(Feature::user_recovery | Feature::quiesce);
+    go({.verb = Verb::kill});
+    go({.verb = Verb::open});
+    prep({0, 1});
+    fetch();
+    const Token out = last_;
+    EXPECT_EQ(go({.verb = Verb::quiesce}), 0);
+    EXPECT_TRUE(has_effect(out, -ENODEV));
+}
+
+TEST_F(Batch, ADeviceThatIsNotLiveIsStoppedWithoutWaitingForItsServer)
+{
+    for (const bool live : {false, true}) {
         state_ = {};
-        kernel_.quiesce_spares = spares;
-        go_live(Feature::user_recovery | Feature::quiesce);
+        go_live(Feature::user_recovery);
         go({.verb = Verb::kill});
         go({.verb = Verb::open});
         prep({0, 1});
-        fetch();
-        const Token out = last_;
-        EXPECT_EQ(go({.verb = Verb::quiesce}), 0);
-        EXPECT_EQ(has_effect(out, -ENODEV), !spares);
+        const Token app = read();
+        if (live) {
+            ASSERT_EQ(go({.verb = Verb::end_recovery}), 0);
+        }
+        EXPECT_EQ(go({.verb = Verb::stop}), waits);
+        EXPECT_EQ(fetch(), live ? waits : -ENODEV);
+        EXPECT_EQ(due(state_, kernel_), live ? std::vector{app} : std::vector<Token>{});
     }
 }
 

@@ -80,11 +80,18 @@ TEST_F(Permission, OtherDevicesAreRootsAlone) // UBLK-NODE-018
 
 TEST_F(Permission, TheDiskIsTheOwnersAndRoots) // UBLK-UNPRIV-008
 {
+    constexpr auto unprivileged = Feature::unprivileged_dev;
     for (const auto sender : senders)
-        EXPECT_TRUE(may_open_disk({}, sender));
-    EXPECT_TRUE(may_open_disk(Feature::unprivileged_dev, Sender::root));
-    EXPECT_TRUE(may_open_disk(Feature::unprivileged_dev, Sender::owner));
-    EXPECT_FALSE(may_open_disk(Feature::unprivileged_dev, Sender::stranger));
+        EXPECT_EQ(disk_open_error({}, false, sender), 0);
+    EXPECT_EQ(disk_open_error(unprivileged, false, Sender::root), 0);
+    EXPECT_EQ(disk_open_error(unprivileged, false, Sender::owner), 0);
+    EXPECT_EQ(disk_open_error(unprivileged, false, Sender::stranger), -EPERM);
+    for (const Features device : {Features{}, Features{unprivileged}}) {
+        EXPECT_EQ(disk_open_error(device, true, Sender::root), 0);
+        EXPECT_EQ(disk_open_error(device, true, Sender::owner), -ENXIO);
+    }
+    EXPECT_EQ(disk_open_error({}, true, Sender::stranger), -ENXIO);
+    EXPECT_EQ(disk_open_error(unprivileged, true, Sender::stranger), -EPERM);
 }
 
 TEST_F(Permission, NumbersAloneAreKnownWhereTheKernelWasBuiltSo) // UBLK-LEGACY-001, -003

@@ -1,4 +1,4 @@
-// Recovery, where kernels differ in when they deliver.
+// Recovery, where kernels differ in when they deliver, and what commands leave behind on the device.
 #include "ublk/model/step.hpp"
 
 #include <gtest/gtest.h>
@@ -38,6 +38,86 @@ TEST_P(Recovery, WhatWasParkedIsDueOnceTheNextServerIsThere) // UBLK-RECOV-END-0
     EXPECT_EQ(!no_delivery(state, {.verb = Verb::deliver, .value = read}), GetParam().early);
     ASSERT_EQ(go({.verb = Verb::end_recovery}), Answer{0});
     EXPECT_EQ(due(state, kernel), std::vector{read});
+}
+
+// A device of two tags whose next server has fetched so many.
+State recovering(const KernelTraits& kernel, std::uint16_t fetched)
+{
+    State state;
+    Token last = 100;
+    const auto go = [&](const Command& command) { state = step(state, command, {kernel, ++last}).state; };
+    go({.verb = Verb::add,
+        .dev = ublk::uapi::no_dev_id,
+        .depth = 2,
+        .flags = Feature::user_recovery | Feature::quiesce});
+    go({.verb = Verb::set_params, .value = 8192});
+    for (const bool second : {false, true}) {
+        go({.verb = Verb::open});
+        for (std::uint16_t tag = 0; tag < (second ? fetched : 2U); ++tag)
+            go({.verb = Verb::fetch, .tag = tag});
+        go({.verb = second ? Verb::get_info : Verb::start});
+        if (!second)
+            go({.verb = Verb::kill});
+    }
+    return state;
+}
+
+TEST(Quiesce, TakesTheNextServerItsCommands) // UBLK-QUIESCE-015
+{
+    KernelTraits kernel = traits_of(reference_version);
+    for (const bool spares : {false, true}) {
+        for (const std::uint16_t fetched : {std::uint16_t{1}, std::uint16_t{2}}) {
+            kernel.quiesce_spares = spares;
+            const auto outcome = step(recovering(kernel, fetched), {.verb = Verb::quiesce}, {kernel, 1});
+            EXPECT_EQ(outcome.expected.answer, Answer{0});
+            EXPECT_EQ(outcome.expected.effects.size(), fetched == 2 || !spares ? fetched : 0U);
+        }
+    }
+}
+
+TEST(Quiesce, IsNotSentWhereRequestsGoToCommandsThatHaveComeBack) // UBLK-QUIESCE-016
+{
+    KernelTraits kernel = traits_of(reference_version);
+    const Command quiesce{.verb = Verb::quiesce};
+    EXPECT_NE(obstacle(recovering(kernel, 2), quiesce, kernel), std::nullopt);
+    EXPECT_EQ(obstacle(recovering(kernel, 1), quiesce, kernel), std::nullopt);
+    EXPECT_EQ(obstacle(recovering(kernel, 0), quiesce, kernel), std::nullopt);
+    kernel.cancel_forgotten = true; // the round becomes complete all the same
+    EXPECT_NE(obstacle(recovering(kernel, 1), quiesce, kernel), std::nullopt);
+    kernel.quiesce_spares = true;
+    EXPECT_EQ(obstacle(recovering(kernel, 1), quiesce, kernel), std::nullopt);
+    EXPECT_NE(obstacle(recovering(kernel, 2), quiesce, kernel), std::nullopt);
+}
+
+TEST(TryStop, LeavesItsMarkOnTheDevice) // UBLK-CTRL-TRY-005
+{
+    const auto kernel = traits_of(reference_version);
+    State state;
+    Token last = 0;
+    const auto go = [&](const Command& command) {
+        auto outcome = step(state, command, {kernel, ++last});
+        state = std::move(outcome.state);
+        return outcome.expected.answer;
+    };
+    const auto start = [&] {
+        go({.verb = Verb::open});
+        go({.verb = Verb::fetch});
+        return go({.verb = Verb::start});
+    };
+    const Command open{.verb = Verb::open_block, .sender = Sender::owner};
+    go({.verb = Verb::add, .dev = ublk::uapi::no_dev_id});
+    go({.verb = Verb::set_params, .value = 8192});
+    ASSERT_EQ(start(), Answer{0});
+    EXPECT_EQ(go(open), Answer{0});
+    EXPECT_EQ(go({.verb = Verb::try_stop}), Answer{-EBUSY});
+    EXPECT_EQ(go(open), Answer{0}) << "one that failed leaves none";
+    go({.verb = Verb::close_block});
+    go({.verb = Verb::close_block});
+    EXPECT_EQ(go({.verb = Verb::try_stop}), Answer{0});
+    go({.verb = Verb::kill});
+    ASSERT_EQ(start(), Answer{0});
+    EXPECT_EQ(go(open), Answer{-ENXIO});
+    EXPECT_EQ(go({.verb = Verb::open_block}), Answer{0}) << "CAP_SYS_ADMIN";
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Recovery,
