@@ -57,10 +57,10 @@ std::optional<Order> in_order(State state, std::span<const Command> commands,
             return std::nullopt;
         const auto token = first + static_cast<Token>(i);
         auto outcome = rules.step(state, commands[i], {rules.kernel, token});
-        // One that has waited goes on in its worker, beside what comes next.
-        if (std::ranges::any_of(state.waiting, [&](const Waiting& waiting) {
-                return std::ranges::find(outcome.expected.effects, waiting.token, &Effect::token) !=
-                       outcome.expected.effects.end();
+        // One that has waited goes on in its worker, beside what comes next; it may wait for something else.
+        const auto& after = outcome.state.waiting;
+        if (!std::ranges::all_of(state.waiting, [&](const Waiting& waiting) {
+                return std::ranges::find(after, waiting) != after.end();
             }))
             return std::nullopt;
         state = std::move(outcome.state);

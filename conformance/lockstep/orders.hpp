@@ -24,8 +24,8 @@ struct Order {
 bool fits(const Order& order, const std::map<ublk::model::Token, std::int32_t>& answered);
 
 // What can come of the commands, which have the tokens from `first` on. nullopt: they are not to be sent at
-// once. One of them must not be sent in some order, or the driver does them in parts, or they end a command
-// that has waited and goes on by itself, or the answers would not tell which order it was.
+// once. One of them must not be sent in some order, or the driver does them in parts, or a command that
+// has waited goes on by itself, or the answers would not tell which order it was.
 std::optional<std::vector<Order>> orders(const ublk::model::State& state,
                                          std::span<const ublk::model::Command> commands,
                                          ublk::model::Token first, const Rules& rules);

@@ -320,7 +320,7 @@ std::optional<std::int32_t> Stepper::act(Waiting& waiting, Device& device)
             for (auto& queue : device.queues)
                 queue.canceling = true;
         }
-        cancel_armed(device, device.state != DevState::live && kernel_.quiesce_spares);
+        cancel_armed(device, kernel_.quiesce_spares);
         return 0; // the next server's as well: UBLK-QUIESCE-015
     default:
         return 0;

@@ -105,6 +105,17 @@ TEST_F(Orders, OfWhatEndsACommandThatWaitsThereAreMore)
     EXPECT_TRUE(of({{.verb = Verb::unknown_io}, {.verb = Verb::get_info}}));
 }
 
+TEST_F(Orders, OfWhatLetsACommandGoOnThatWaitsThereAreMore)
+{
+    go_live();
+    go({.verb = Verb::read});
+    const Token read = last_;
+    go({.verb = Verb::deliver, .value = read});
+    go({.verb = Verb::del}); // for the read, then for the last close
+    EXPECT_FALSE(of({{.verb = Verb::commit, .given = Given::good}, {.verb = Verb::get_info}}));
+    EXPECT_TRUE(of({{.verb = Verb::unknown_io}, {.verb = Verb::get_info}}));
+}
+
 TEST_F(Orders, OfTwoStartsThatWaitAreEitherHoweverTheyWereSent)
 {
     go({.verb = Verb::set_params, .value = 8192});

@@ -149,6 +149,7 @@ TEST_F(Batch, QuiesceTakesTheNextServerItsFetches) // UBLK-QUIESCE-015
     prep({0, 1});
     fetch();
     const Token out = last_;
+    EXPECT_EQ(obstacle(state_, {.verb = Verb::quiesce}, kernel_), std::nullopt) << "UBLK-QUIESCE-016";
     EXPECT_EQ(go({.verb = Verb::quiesce}), 0);
     EXPECT_TRUE(has_effect(out, -ENODEV));
 }
