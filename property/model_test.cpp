@@ -33,7 +33,7 @@ class Ledger {
                   outcome.state); // nothing but its arguments
         state_ = outcome.state;
         const auto& told = outcome.expected;
-        if (command.verb == Verb::kill)
+        if (command.verb == Verb::kill || command.verb == Verb::time_out)
             std::erase_if(out_, [&](const auto& entry) { return entry.second == server_of(command.dev); });
         if (told.answer.is_pending() && command.verb != Verb::deliver)
             out_[token] = is_io(command.verb) ? server_of(command.dev) : 0;

@@ -20,8 +20,9 @@ constexpr Millis aftermath = 1s; // of a server's death: a worker's time to take
 // What may be the end of a disk: the rest of it takes a moment.
 bool ends_disk(Verb verb)
 {
-    return verb == Verb::kill || verb == Verb::commit || verb == Verb::stop || verb == Verb::try_stop ||
-           verb == Verb::del || verb == Verb::del_async || verb == Verb::close_block;
+    return verb == Verb::kill || verb == Verb::time_out || verb == Verb::commit || verb == Verb::stop ||
+           verb == Verb::try_stop || verb == Verb::del || verb == Verb::del_async ||
+           verb == Verb::close_block;
 }
 
 // What a server tries again in the aftermath of a death.
@@ -88,7 +89,7 @@ void Duel::go(const Command& command)
         ::usleep(std::chrono::microseconds(control_settles).count());
         listen();
     }
-    if (!divergence_ && outcome.expected.answer.allows(0))
+    if (!divergence_ && (outcome.expected.answer.allows(0) || command.verb == Verb::time_out))
         check_answer(command, token);
     if (!divergence_ && before && command.verb != Verb::del && model::find(state_, command.dev) == nullptr)
         check_gone(command.dev);
@@ -368,7 +369,7 @@ bool Duel::deliver(std::uint32_t dev, std::uint16_t queue, std::uint16_t tag)
 void Duel::check_answer(const Command& command, Token token)
 {
     const auto* device = model::find(state_, command.dev);
-    if (command.verb == Verb::kill)
+    if (command.verb == Verb::kill || command.verb == Verb::time_out)
         return check_death(command.dev);
     if (command.verb == Verb::add && added_) {
         const auto& info = subject_.info(token);

@@ -18,14 +18,18 @@ bool may_go_together(const Command& command)
            command.verb == Verb::copy_out;
 }
 
-// What the driver does not do at one go: COMMIT_IO_CMDS takes its tags one by one, and whoever has found a
-// device before DEL_DEV deletes it goes on with it.
+// What the driver does not do at one go: COMMIT_IO_CMDS takes its tags one by one, whoever has found a device
+// before DEL_DEV deletes it goes on with it, and a FETCH_IO_CMDS that another one has made to look at its
+// queue is not canceled: UBLK-BATCH-FETCH-011.
 bool is_in_parts(const Command& command, const Command& other)
 {
     if (command.dev != other.dev)
         return false;
+    const bool cancels =
+        command.verb == Verb::stop || command.verb == Verb::try_stop || command.verb == Verb::quiesce;
     const bool commits = command.verb == Verb::commit_tags && other.verb == Verb::commit_tags;
     return command.verb == Verb::del || command.verb == Verb::del_async ||
+           (cancels && other.verb == Verb::fetch_tags) ||
            (commits && command.queue == other.queue && command.tags.size() > 1);
 }
 

@@ -419,6 +419,11 @@ void ServerProcess::await_ring(unsigned task) const
 void ServerProcess::kill()
 {
     ::kill(pid_, SIGKILL);
+    await_death();
+}
+
+void ServerProcess::await_death()
+{
     int status = 0;
     if (!eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }))
         fail("the killed server ends", fmt::format("pid {} is still there", pid_));

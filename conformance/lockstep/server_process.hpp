@@ -59,7 +59,8 @@ class ServerProcess {
     IoDesc describe(unsigned queue, unsigned tag);
     void pause();                 // every task has run what the kernel had for it to run
     void end_task(unsigned task); // and waits for the end of its ring, as does
-    void kill();                  // SIGKILL
+    void kill();                  // SIGKILL, and
+    void await_death();           // what somebody else's does
 
   private:
     struct Order;

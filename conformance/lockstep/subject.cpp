@@ -1,6 +1,7 @@
 #include "conformance/lockstep/subject.hpp"
 
 #include "conformance/driver/ctrl_verbs.hpp"
+#include "conformance/driver/recovery_verbs.hpp"
 #include "conformance/driver/user_verbs.hpp"
 
 #include <algorithm>
@@ -25,6 +26,7 @@ namespace wire = ublk::wire;
 
 namespace {
 
+constexpr Millis short_limit = 100ms; // of a request: it is looked at once a second
 constexpr std::uint64_t page_sectors = 8,
                         page_distance = 64; // 512-byte sectors; far from the next, so not merged
 
@@ -193,7 +195,15 @@ void Subject::send(const Command& command, Token token, const model::Device* bef
         return answer(0);
     case Verb::read:
     case Verb::write:
+        if (before->requests.empty() && !before->flags.has(Feature::unprivileged_dev))
+            set_io_timeout(device_of(command), short_limit); // which must mean nothing
         return start_app(command, token);
+    case Verb::time_out:
+        set_io_timeout(device_of(command), short_limit);
+        start_app(command, token);
+        servers_.at(command.dev)->await_death();
+        servers_.erase(command.dev);
+        return;
     case Verb::open_block: {
         ::chmod(wire::block_path(command.dev).c_str(), 0666); // the node lets everybody in
         Fd disk;
@@ -290,7 +300,7 @@ long Subject::send_batch(const Command& command, Token token, const model::Devic
 // Returns when the driver has the page, or has refused it: the thread sleeps in the I/O, or is done.
 void Subject::start_app(const Command& command, Token token)
 {
-    const Device device(driver_, devices_.at(command.dev));
+    const Device device = device_of(command);
     const auto cpu = queue_cpus(device, command.queue).front();
     const auto sector = page_distance * sectors_.size();
     sectors_[token] = sector;

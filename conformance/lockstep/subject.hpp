@@ -76,6 +76,7 @@ class Subject {
     std::optional<long> send_io(const Command& command, Token token, const ublk::model::Device& before);
     long send_batch(const Command& command, Token token, const ublk::model::Device& before);
     void start_app(const Command& command, Token token);
+    Device device_of(const Command& command) { return {driver_, devices_.at(command.dev)}; }
     void interrupt(std::uint32_t dev);
     void take_answer(Token token, const Command& command);
 

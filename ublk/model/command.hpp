@@ -46,8 +46,9 @@ enum class Verb : std::uint8_t {
     kill,              // the whole process
     interrupt,         // START_DEV and END_USER_RECOVERY that wait
     // applications
-    read,  // of one page
-    write, // of one page
+    read,     // of one page
+    write,    // of one page
+    time_out, // a read of one page, which the server leaves unanswered until the block layer's time limit
     open_block,
     close_block,
     // what the block layer does by itself

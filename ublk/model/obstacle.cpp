@@ -262,6 +262,9 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
                    !device.queues[request.queue].canceling;
         }))
         return "whether a tag has what was parked is not in the model";
+    if (command.verb == Verb::fetch_tags && is_stopping(state, device) && device.state != DevState::live &&
+        queues_without_server(device))
+        return "whether STOP_DEV has come to the queue yet is a race";
     if (leaves_buffers(device, command))
         return "which ring has the pages is not in the model";
     if (commits_twice(device, command))
@@ -274,6 +277,20 @@ Reason hazard(const State& state, const Device& device, const Command& command, 
         return why;
     if (kernel.queue_daemon)
         return queue_daemon_hazard(state, device, command);
+    return std::nullopt;
+}
+
+// The read must be on its way at once, and alone: the time limit is only changed while nothing is out.
+Reason cannot_time_out(const State& state, const Device& device, const Command& command)
+{
+    if (!device.flags.has(Feature::unprivileged_dev))
+        return "the time limit means nothing to this device";
+    if (!device.disk || is_stopping(state, device))
+        return "ublkbN is gone, or about to go"; // and with it the server
+    if (!device.requests.empty() || command.queue >= device.queues.size())
+        return "other requests are out";
+    if (device.queues[command.queue].canceling)
+        return "the server would not get the read";
     return std::nullopt;
 }
 
@@ -296,6 +313,8 @@ Reason impossible(const State& state, const Device& device, const Command& comma
             std::ranges::count(device.requests, command.queue, &Request::queue) >= device.depth)
             return "which of the requests have a tag is not in the model";
         return std::nullopt;
+    case Verb::time_out:
+        return cannot_time_out(state, device, command);
     case Verb::close_block:
         if (device.block_opens == 0)
             return "nobody has ublkbN open";
@@ -309,6 +328,18 @@ Reason impossible(const State& state, const Device& device, const Command& comma
             return "that task has ended";
         return std::nullopt;
     }
+}
+
+Reason death_with_a_read(State state, const Command& command, const KernelTraits& kernel)
+{
+    constexpr Token read = ~Token{0};
+    Device& device = *find(state, command.dev);
+    auto& tags = device.queues[command.queue].tags;
+    const auto tag = std::ranges::find_if(tags, is_armed);
+    device.requests.push_back({.app = read, .queue = command.queue, .delivered = true});
+    if (tag != tags.end()) // with BATCH_IO it may as well be in the queue
+        *tag = {.state = TagState::owned, .task = tag->task, .request = read};
+    return hazard(state, device, {.verb = Verb::kill, .dev = command.dev}, kernel);
 }
 
 } // namespace
@@ -334,6 +365,8 @@ std::optional<std::string> obstacle(const State& state, const Command& command, 
         return "there is no such device";
     if (auto why = impossible(state, *device, command))
         return why;
+    if (command.verb == Verb::time_out)
+        return death_with_a_read(state, command, kernel);
     return hazard(state, *device, command, kernel);
 }
 

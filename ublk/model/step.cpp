@@ -94,9 +94,7 @@ Expected Stepper::run(const Command& command)
         complete(own_, 0);
         break;
     case Verb::kill:
-        end_task(device, 0);
-        end_task(device, 1);
-        release(device);
+        die(device);
         complete(own_, 0);
         break;
     case Verb::interrupt:
@@ -109,6 +107,10 @@ Expected Stepper::run(const Command& command)
                        .queue = command.queue,
                        .write = command.verb == Verb::write,
                        .page = command.page});
+        break;
+    case Verb::time_out: // of an unprivileged device: the driver kills the server
+        device.requests.push_back({.app = own_, .queue = command.queue, .delivered = true});
+        die(device);
         break;
     case Verb::open_block: {
         const auto error = disk_open_error(device.flags, device.try_stopped, command.sender);

@@ -277,6 +277,14 @@ void Stepper::freeze_tags(Device& device)
     }
 }
 
+// The whole server.
+void Stepper::die(Device& device)
+{
+    end_task(device, 0);
+    end_task(device, 1);
+    release(device);
+}
+
 // The last close of ublkcN. All of its rings are gone.
 void Stepper::release(Device& device)
 {

@@ -58,6 +58,7 @@ class Stepper {
     void queue_complete(Device& device, Queue& queue);
     void end_task(Device& device, unsigned task);
     void release(Device& device);
+    void die(Device& device);
     void reset_tags(Device& device);
     void freeze_tags(Device& device);
     void cancel_armed(Device& device, bool of_complete_queues = false);

@@ -68,6 +68,7 @@ constexpr std::array<VerbText, static_cast<std::size_t>(last_verb) + 1> verbs{{
     {"interrupt", "dev"},
     {"read", "dev queue"},
     {"write", "dev queue"},
+    {"time_out", "dev queue"},
     {"open_block", "dev"},
     {"close_block", "dev"},
     {"deliver", "dev queue tag value"},

@@ -93,6 +93,9 @@ TEST_F(Orders, OfWhatIsDoneInPartsThereAreMore)
     other.tags = {0};
     EXPECT_FALSE(of({both, other}));
     EXPECT_TRUE(of({other, other}));
+    const Command fetch{.verb = Verb::fetch_tags, .dev = 1};
+    EXPECT_FALSE(of({fetch, {.verb = Verb::stop, .dev = 1}}));
+    EXPECT_TRUE(of({fetch, {.verb = Verb::stop}}));
 }
 
 TEST_F(Orders, OfWhatEndsACommandThatWaitsThereAreMore)

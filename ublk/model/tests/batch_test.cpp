@@ -167,6 +167,7 @@ TEST_F(Batch, ADeviceThatIsNotLiveIsStoppedWithoutWaitingForItsServer)
             ASSERT_EQ(go({.verb = Verb::end_recovery}), 0);
         }
         EXPECT_EQ(go({.verb = Verb::stop}), waits);
+        EXPECT_EQ(!obstacle(state_, {.verb = Verb::fetch_tags}, kernel_), live) << "it takes a moment";
         EXPECT_EQ(fetch(), live ? waits : -ENODEV);
         EXPECT_EQ(due(state_, kernel_), live ? std::vector{app} : std::vector<Token>{});
     }

@@ -120,6 +120,82 @@ TEST(TryStop, LeavesItsMarkOnTheDevice) // UBLK-CTRL-TRY-005
     EXPECT_EQ(go({.verb = Verb::open_block}), Answer{0}) << "CAP_SYS_ADMIN";
 }
 
+class TimeOut : public testing::Test {
+  protected:
+    void go_live(Features flags, Sender owner, std::uint16_t depth = 2)
+    {
+        go({.verb = Verb::add,
+            .dev = ublk::uapi::no_dev_id,
+            .depth = depth,
+            .flags = flags,
+            .sender = owner});
+        go({.verb = Verb::set_params, .value = 8192});
+        go({.verb = Verb::open});
+        for (std::uint16_t tag = 0; tag < depth; ++tag)
+            go({.verb = Verb::fetch, .tag = tag});
+        ASSERT_EQ(go({.verb = Verb::start}), Answer{0});
+    }
+    Answer go(const Command& command)
+    {
+        auto outcome = step(state_, command, {kernel_, ++last_});
+        state_ = std::move(outcome.state);
+        return outcome.expected.answer;
+    }
+    bool may(std::uint16_t queue = 0) const
+    {
+        return !obstacle(state_, {.verb = Verb::time_out, .queue = queue}, kernel_);
+    }
+
+    KernelTraits kernel_ = traits_of(reference_version);
+    State state_;
+    Token last_ = 0;
+};
+
+TEST_F(TimeOut, OfAnUnprivilegedDeviceKillsItsServer) // UBLK-DATA-TMO-002
+{
+    go_live(Feature::unprivileged_dev, Sender::owner);
+    ASSERT_TRUE(may());
+    EXPECT_EQ(go({.verb = Verb::time_out}), Answer{-EIO});
+    EXPECT_EQ(state_.devices[0].server, 0U);
+    EXPECT_FALSE(state_.devices[0].disk);
+    EXPECT_TRUE(state_.devices[0].requests.empty());
+}
+
+TEST_F(TimeOut, IsForTheServersOfOthersNothing)
+{
+    go_live({}, Sender::root);
+    EXPECT_FALSE(may());
+}
+
+TEST_F(TimeOut, NeedsAReadThatTheServerGets)
+{
+    go_live(Feature::unprivileged_dev, Sender::owner);
+    EXPECT_FALSE(may(1)) << "there is no such queue";
+    go({.verb = Verb::end_task, .task = 0}); // with both tags
+    EXPECT_FALSE(may()) << "no tag takes it";
+    go({.verb = Verb::kill});
+    EXPECT_FALSE(may()) << "nobody is there to be killed";
+}
+
+TEST_F(TimeOut, IsSetWhileNothingIsOut)
+{
+    go_live(Feature::unprivileged_dev, Sender::owner);
+    go({.verb = Verb::read});
+    EXPECT_FALSE(may());
+}
+
+TEST_F(TimeOut, MeetsWhatADeathMeets) // UBLK-LIFE-002
+{
+    for (const std::uint16_t depth : {std::uint16_t{1}, std::uint16_t{2}}) {
+        state_ = {};
+        kernel_ = traits_of({6, 12});
+        go_live(Feature::unprivileged_dev, Sender::owner, depth);
+        EXPECT_EQ(may(), depth == 2) << "what no other command tells this kernel it finds after 30 s";
+        kernel_ = traits_of(reference_version);
+        EXPECT_TRUE(may());
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, Recovery,
                          testing::Values(Kernel{{6, 12}, false}, Kernel{{6, 16}, true}, Kernel{{6, 18}, true},
                                          Kernel{reference_version, true}),
