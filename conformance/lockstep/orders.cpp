@@ -44,6 +44,13 @@ bool meet_in_parts(std::span<const Command> commands)
     return false;
 }
 
+// START_DEV makes the device live, asks, and if nobody answers makes it dead again.
+bool asks_for_zones(const State& state, const Command& command)
+{
+    const Device* device = find(state, command.dev);
+    return command.verb == Verb::start && device != nullptr && device->zoned;
+}
+
 // Requests that the driver may deliver at any time, or must.
 bool may_deliver(const State& state, const KernelTraits& kernel)
 {
@@ -57,10 +64,13 @@ std::optional<Order> in_order(State state, std::span<const Command> commands,
 {
     Answers answers;
     for (const auto i : order) {
-        if (obstacle(state, commands[i], rules.kernel))
+        if (obstacle(state, commands[i], rules.kernel) || asks_for_zones(state, commands[i]))
             return std::nullopt;
         const auto token = first + static_cast<Token>(i);
         auto outcome = rules.step(state, commands[i], {rules.kernel, token});
+        const bool gives_back = commands[i].verb == Verb::prep_tags && !outcome.expected.answer.allows(0);
+        if (gives_back && std::ranges::find(commands, Verb::fetch_tags, &Command::verb) != commands.end())
+            return std::nullopt; // which may meet a queue that is complete in between
         // One that has waited goes on in its worker, beside what comes next; it may wait for something else.
         const auto& after = outcome.state.waiting;
         if (!std::ranges::all_of(state.waiting, [&](const Waiting& waiting) {

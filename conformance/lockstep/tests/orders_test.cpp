@@ -94,8 +94,24 @@ TEST_F(Orders, OfWhatIsDoneInPartsThereAreMore)
     EXPECT_FALSE(of({both, other}));
     EXPECT_TRUE(of({other, other}));
     const Command fetch{.verb = Verb::fetch_tags, .dev = 1};
+    EXPECT_TRUE(of({fetch, {.verb = Verb::prep_tags, .dev = 1, .tags = {0}}}));
+    EXPECT_FALSE(of({fetch, {.verb = Verb::prep_tags, .dev = 1, .tags = {0, 2}}}));
     EXPECT_FALSE(of({fetch, {.verb = Verb::stop, .dev = 1}}));
     EXPECT_TRUE(of({fetch, {.verb = Verb::stop}}));
+}
+
+TEST_F(Orders, OfAStartThatAsksForZonesThereAreMore)
+{
+    go({.verb = Verb::add, .dev = 1, .depth = 2, .flags = Feature::zoned | Feature::user_copy});
+    go({.verb = Verb::open, .dev = 1});
+    go({.verb = Verb::fetch, .dev = 1});
+    go({.verb = Verb::fetch, .dev = 1, .tag = 1});
+    go({.verb = Verb::end_task, .dev = 1}); // so that the report fails at once
+    const std::vector<Command> group{{.verb = Verb::start, .dev = 1},
+                                     {.verb = Verb::copy_in, .dev = 1, .task = 1}};
+    EXPECT_TRUE(of(group)) << "without parameters";
+    go({.verb = Verb::set_params, .dev = 1, .blocks = Blocks::zoned, .value = 8192});
+    EXPECT_FALSE(of(group));
 }
 
 TEST_F(Orders, OfWhatEndsACommandThatWaitsThereAreMore)
