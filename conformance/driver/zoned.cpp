@@ -90,6 +90,18 @@ struct Starting {
     }
 };
 
+// As struct blk_zone_report.
+struct ReportedZones {
+    std::uint64_t sector = 0;
+    std::uint32_t nr_zones = zone_count + 1, flags = 0;
+    ZoneReport zones[zone_count + 1];
+
+    App ask(const Device& device)
+    {
+        return app_with(device, O_RDONLY, [this](int fd) { return sys(::ioctl(fd, BLKREPORTZONE, this)); });
+    }
+};
+
 App zone_ioctl(const Device& device, unsigned long request, std::uint64_t zone, std::uint64_t count = 1)
 {
     return app_with(device, O_RDWR, [=](int fd) {
@@ -284,13 +296,8 @@ CASE("UBLK-ZONE-007", contract, "BLKREPORTZONE tells the application what the se
         [&](const Server::Request& request) { return answer_from(table, device.server, request); });
     expect_ok(device.start(), "START_DEV");
     table[5].reset = table[6].non_seq = 1; // no memory of the kernel's: it asks again
-    struct {
-        std::uint64_t sector = 0; // as struct blk_zone_report
-        std::uint32_t nr_zones = zone_count + 1, flags = 0;
-        ZoneReport zones[zone_count + 1];
-    } answer;
-    auto report =
-        app_with(device.device, O_RDONLY, [&](int fd) { return sys(::ioctl(fd, BLKREPORTZONE, &answer)); });
+    ReportedZones answer;
+    auto report = answer.ask(device.device);
     expect_ok(device.server.serve_until(report), "BLKREPORTZONE");
     expect_eq(zone_count, answer.nr_zones, "zones reported");
     for (std::uint64_t i = 0; i < zone_count; ++i) {
@@ -305,6 +312,34 @@ CASE("UBLK-ZONE-007", contract, "BLKREPORTZONE tells the application what the se
             expect_eq(table[i].wp, seen.wp, what("wp"));
         expect_eq(unsigned{table[i].reset} + table[i].non_seq, unsigned{seen.reset} + seen.non_seq,
                   what("reset and non_seq"));
+    }
+}
+
+CASE("UBLK-ZONE-017", contract, "Zones that come in several reports have the places that they were told for",
+     zones)
+{
+    auto table = empty_zones();
+    for (std::uint64_t i = 0; i < zone_count / 2; ++i) {
+        table[i].type = static_cast<std::uint8_t>(ZoneType::conventional);
+        table[i].cond = static_cast<std::uint8_t>(ZoneCond::not_write_pointer);
+    }
+    Starting device;
+    device.on_report([&](const Server::Request& request) {
+        std::vector<ZoneReport> some(std::min(request.desc.nr_sectors, 4U)); // the last has length 0
+        const auto first = request.desc.start_sector / zone_sectors;
+        for (std::size_t i = 0; i < std::min<std::size_t>(some.size(), 3); ++i)
+            some[i] = table.at(first + i);
+        const long res = copy_in(device.server, request, std::as_bytes(std::span(some)));
+        return res < 0 ? static_cast<std::int32_t>(res) : all_told;
+    });
+    expect_ok(device.start(), "START_DEV");
+    ReportedZones told;
+    auto report = told.ask(device.device);
+    expect_ok(device.server.serve_until(report), "BLKREPORTZONE");
+    expect_eq(zone_count, told.nr_zones, "zones reported");
+    for (std::uint64_t i = 0; i < zone_count; ++i) {
+        expect_eq(table[i].start, told.zones[i].start, fmt::format("start of zone {}", i));
+        expect_eq(unsigned{table[i].type}, unsigned{told.zones[i].type}, fmt::format("type of zone {}", i));
     }
 }
 

@@ -91,6 +91,7 @@ void Duel::go(const Command& command)
     }
     if (!divergence_ && (outcome.expected.answer.allows(0) || command.verb == Verb::time_out))
         check_answer(command, token);
+    check_stopped();
     if (!divergence_ && before && command.verb != Verb::del && model::find(state_, command.dev) == nullptr)
         check_gone(command.dev);
 }
@@ -125,6 +126,7 @@ void Duel::go(const std::vector<Command>& group)
     await(*all);
     if (!divergence_)
         settle();
+    check_stopped();
 }
 
 // Until the answers are those of one of the orders, which is then what has happened.
@@ -402,6 +404,15 @@ void Duel::check_answer(const Command& command, Token token)
         if (!tells(seen) &&
             !(deleting && eventually([&] { return tells(subject_.info_now(command.dev)); }, limit_)))
             differ(fmt::format("GET_DEV_INFO tells {}", to_string(view)), view_text(seen));
+    }
+}
+
+// A DEL_DEV that waits for the last close has stopped its device a moment before, and nobody is told of it.
+void Duel::check_stopped()
+{
+    for (const auto& waiting : state_.waiting) {
+        if (waiting.stopped && !divergence_ && stopped_.insert(waiting.token).second)
+            check_death(waiting.command.dev);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace conformance::lockstep {
@@ -49,6 +50,7 @@ class Duel {
     void take_tags(const Answered& answered);
     void check_answer(const Command& command, Token token);
     void check_death(std::uint32_t dev);
+    void check_stopped();
     void check_gone(std::uint32_t dev);
     void differ(std::string expected, std::string observed);
     std::string name(Token token) const;
@@ -64,6 +66,7 @@ class Duel {
     Scenario done_;
     bool added_ = false;                                                  // the last step made a device
     std::map<std::uint32_t, std::chrono::steady_clock::time_point> ends_; // of disks, perhaps; by device
+    std::set<Token> stopped_; // DEL_DEVs that have been seen to have stopped their device
     std::optional<Divergence> divergence_;
 };
 

@@ -307,6 +307,8 @@ Reason impossible(const State& state, const Device& device, const Command& comma
     case Verb::write:
         if (!device.disk || is_stopping(state, device))
             return "ublkbN is gone, or about to go";
+        if (command.verb == Verb::write && device.zones_mixed)
+            return "which zones this kernel takes for sequential is told by no report: UBLK-ZONE-017";
         if (device.requests.size() >= most_requests || command.queue >= device.queues.size())
             return "enough requests wait";
         if (device.flags.has(Feature::batch_io) &&

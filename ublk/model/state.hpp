@@ -101,6 +101,7 @@ struct Device {
     bool has_params = false;
     bool zoned = false;        // the parameters have that block
     bool metadata = false;     // ... or that of metadata, and the device keeps it
+    bool zones_mixed = false;  // its zones came in several reports: UBLK-ZONE-017
     std::uint64_t sectors = 0; // dev_sectors as GET_PARAMS tells it
     DevState state = DevState::dead;
     bool disk = false;

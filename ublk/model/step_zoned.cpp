@@ -32,6 +32,7 @@ std::optional<std::int32_t> Stepper::report(Waiting& waiting, Device& device)
     if (zones(device) == 0) // UBLK-ZONE-005
         return -ENODEV;
     waiting.reporting = true;
+    device.zones_mixed = false;
     device.state = DevState::live;
     device.info_server = device.server;
     admit(device, {.app = waiting.token, .report = true});
@@ -44,6 +45,7 @@ void Stepper::finish_report(Device& device, Request request, std::int32_t bytes)
     if (bytes < 0)
         return fail(request, bytes);
     const bool again = bytes == 0 && kernel_.short_resent;
+    device.zones_mixed = device.zones_mixed || (!again && request.zone != 0 && request.filled != 0);
     if (!again)
         request.zone = static_cast<std::uint16_t>(request.zone + std::exchange(request.filled, 0));
     if (request.zone == zones(device))

@@ -91,6 +91,8 @@ TEST_F(Zones, WhatIsMissingIsAskedForAgain) // UBLK-ZONE-003, -015
     EXPECT_EQ(give(), 4 * zone_bytes);
     commit(Given::zero); // which is enough since 7.3
     EXPECT_EQ(answer_of(start_), 0);
+    EXPECT_NE(obstacle(state_, {.verb = Verb::write}, kernel_), std::nullopt) << "UBLK-ZONE-017";
+    EXPECT_EQ(obstacle(state_, {.verb = Verb::read}, kernel_), std::nullopt);
 }
 
 TEST_F(Zones, AResultOfNothingIsNoAnswerBefore73)
@@ -133,6 +135,7 @@ TEST_F(Zones, StartHasTheLockMeanwhile)
     commit(Given::good);
     EXPECT_EQ(answer_of(start_), 0);
     EXPECT_EQ(answer_of(resize), 0);
+    EXPECT_EQ(obstacle(state_, {.verb = Verb::write}, kernel_), std::nullopt);
 }
 
 TEST_F(Zones, TryStopFindsTheDiskBeforeTheyAreKnown)
