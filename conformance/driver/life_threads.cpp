@@ -121,4 +121,25 @@ CASE("UBLK-LIFE-019", contract,
     }
 }
 
+CASE("UBLK-LIFE-020", contract,
+     "A thread that ends before its device is recovered takes no I/O with it: that waits for the next server",
+     needs(waiting | Feature::per_io_daemon))
+{
+    Driver driver;
+    const Device device = orphan(driver, {.nr_hw_queues = 2, .queue_depth = 1, .flags = waiting});
+    start_recovery(device);
+    std::optional<Server> server(std::in_place, device);
+    {
+        Fetcher whole(*server, server->cmd(0, 0)); // of the two queues one
+        whole.end();
+    }
+    expect_true(!server->next(settle), "a ring that goes brings nothing");
+    auto write = write_on(device, 0);
+    expect_waits(*server, write, "a write for queue 0");
+    server.reset();
+    expect_state(device, DevState::quiesced, "after that server's end");
+    recover(device, server);
+    expect_eq(4096, server->serve_until(write), "bytes of the write, after the recovery");
+}
+
 } // namespace conformance

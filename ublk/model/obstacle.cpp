@@ -220,6 +220,9 @@ Reason defect(const State& state, const Device& device, const Command& command, 
         if (auto why = quiesce_hazard(device, kernel))
             return why;
     }
+    if (kernel.cancel_once && command.verb == Verb::end_task && device.disk && !is_ready(device) &&
+        std::ranges::any_of(device.queues, [](const Queue& queue) { return !queue.canceling; }))
+        return "this kernel crashes on requests for commands of a task that has ended: UBLK-LIFE-020";
     const bool cancels = stops(command) || command.verb == Verb::kill || command.verb == Verb::end_task ||
                          command.verb == Verb::quiesce;
     if (kernel.cancel_repeats && cancels && device.completed && !is_ready(device) &&

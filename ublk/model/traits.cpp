@@ -100,6 +100,11 @@ constexpr std::array table{
              "UBLK-TAG-102",
              "a canceled command whose round is completed after it is completed once more: use after free",
              {{{{6, 16}, {7, 0}}}}},
+    TraitRow{&K::cancel_once,
+             "cancel_once",
+             "UBLK-LIFE-020",
+             "a task that ends before all queues of a recovery are complete leaves them taking requests",
+             {{{{7, 0}, {7, 3}}}}},
     TraitRow{
         &K::aborts_stay,
         "aborts_stay",

@@ -35,9 +35,10 @@ struct KernelTraits {
     bool recovery_einval = false;  // START_USER_RECOVERY with no complete queue is -EINVAL
     bool cancel_forgotten = false; // a canceled command does not keep its queue from being taken for ready
     bool cancel_repeats = false;   // ... and is completed once more
-    bool aborts_stay = false;      // a device that was stopped or quiesced fails all I/O after its next start
-    bool one_shot_start = false;   // START_DEV does not wait for a second round of FETCHes
-    bool resize_oopses = false;    // UPDATE_SIZE without a disk
+    bool cancel_once = false; // a task that ends before all queues are complete leaves them taking requests
+    bool aborts_stay = false; // a device that was stopped or quiesced fails all I/O after its next start
+    bool one_shot_start = false;  // START_DEV does not wait for a second round of FETCHes
+    bool resize_oopses = false;   // UPDATE_SIZE without a disk
     bool quiesce_spares = false;  // QUIESCE_DEV of a device that waits for its recovery, but for whole queues
     bool no_buffer_hangs = false; // FETCH without the buffer that it needs
     bool references_stay = false; // those of a dead server's requests

@@ -89,6 +89,36 @@ TEST(Quiesce, IsNotSentWhereRequestsGoToCommandsThatHaveComeBack) // UBLK-QUIESC
     EXPECT_NE(obstacle(recovering(kernel, 2), quiesce, kernel), std::nullopt);
 }
 
+TEST(EndTask, IsNotSentWhereACompleteQueueWouldGoOn) // UBLK-LIFE-020
+{
+    for (const bool once : {false, true}) {
+        KernelTraits kernel = traits_of(reference_version);
+        kernel.cancel_once = once;
+        State state;
+        Token last = 0;
+        const auto go = [&](const Command& command) { state = step(state, command, {kernel, ++last}).state; };
+        const auto may = [&] { return !obstacle(state, {.verb = Verb::end_task}, kernel); };
+        go({.verb = Verb::add,
+            .dev = ublk::uapi::no_dev_id,
+            .queues = 2,
+            .flags = Features(Feature::user_recovery)});
+        go({.verb = Verb::set_params, .value = 8192});
+        go({.verb = Verb::open});
+        go({.verb = Verb::fetch});
+        EXPECT_TRUE(may()) << "there is no disk yet";
+        go({.verb = Verb::fetch, .queue = 1});
+        go({.verb = Verb::start});
+        EXPECT_TRUE(may()) << "all queues are complete";
+        go({.verb = Verb::kill});
+        go({.verb = Verb::open});
+        EXPECT_TRUE(may()) << "no queue is";
+        go({.verb = Verb::fetch});
+        EXPECT_EQ(may(), !once);
+        go({.verb = Verb::fetch, .queue = 1});
+        EXPECT_TRUE(may());
+    }
+}
+
 TEST(TryStop, LeavesItsMarkOnTheDevice) // UBLK-CTRL-TRY-005
 {
     const auto kernel = traits_of(reference_version);
