@@ -1,4 +1,4 @@
-// Requirements of the catalogue that no case judges, and why.
+// Requirements of the catalogue without a case of their own, and why.
 #pragma once
 
 #include <string_view>

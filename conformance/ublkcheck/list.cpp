@@ -32,7 +32,7 @@ int list_unjudged()
 {
     for (const auto& [id, reason] : unjudged)
         fmt::print("{:<22} {}\n", id, reason);
-    fmt::print("{} requirements that a guest cannot judge\n", unjudged.size());
+    fmt::print("{} requirements without a case of their own\n", unjudged.size());
     return 0;
 }
 
@@ -86,7 +86,7 @@ int explain(const std::string& id)
     if (c == nullptr) {
         for (const auto& [unjudged_id, reason] : unjudged) {
             if (unjudged_id == id) {
-                fmt::print("{}: not judged: {}\n", id, reason);
+                fmt::print("{}: has no case of its own: {}\n", id, reason);
                 return 0;
             }
         }
@@ -121,7 +121,7 @@ void add_list_commands(CLI::App& app, int& exit_code)
     list_command->add_option("--suite", options->plan.suites, "only this suite; may be given several times");
     list_command->add_option("--json", options->json, "write the list to this file");
     list_command->add_flag("--unjudged", options->unjudged,
-                           "the requirements that no case can judge, and why");
+                           "the requirements without a case of their own, and why");
     list_command->callback([options, &exit_code] { exit_code = list(*options); });
 
     auto id = std::make_shared<std::string>();
