@@ -409,8 +409,11 @@ Command choose(const State& state, const KernelTraits& kernel, const Chance& cha
         }
         dress(command, find(state, command.dev), in_order, chance);
         const bool may_wait = state.waiting.size() < most_waiting || !is_control(command.verb);
-        if (may_wait && !obstacle(state, command, kernel))
-            return plain(command);
+        if (!may_wait || obstacle(state, command, kernel))
+            continue;
+        command = plain(command); // and may be one that must not be sent only now
+        if (!obstacle(state, command, kernel))
+            return command;
     }
     return {.verb = Verb::get_info, .dev = 0};
 }
